@@ -1,0 +1,20 @@
+"""The console is Django's admin under our name."""
+
+from django.contrib.admin.apps import AdminConfig
+from django.contrib.admin.sites import AdminSite
+from django.utils.translation import gettext_lazy as _
+
+
+class ConsoleSite(AdminSite):
+    """The admin that the screens hang in."""
+
+    site_title = "Redeliver"
+    site_header = "Redeliver"
+    index_title = _("Dashboard")
+    enable_nav_sidebar = True
+
+
+class ConsoleConfig(AdminConfig):
+    """Puts our site in the place of the stock one."""
+
+    default_site = "config.apps.ConsoleSite"

@@ -1,0 +1,168 @@
+"""Every environment variable of the platform: its name, type, default and what it is for. Nothing else reads the environment."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import available_timezones
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    JsonConfigSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# `manage.py up` writes the addresses and secrets of this machine's servers here (mode 0600); the real environment wins over it.
+LOCAL_ENVIRONMENT = BASE_DIR / "var" / "environment.json"
+
+# Comma-separated in the environment: NAME=a,b,c
+List = Annotated[list[str], NoDecode]
+
+
+class Environment(BaseSettings):
+    """What the environment may say. Field names are the variables' names; a wrong value stops the start with a sentence."""
+
+    model_config = SettingsConfigDict(case_sensitive=True, extra="ignore", env_ignore_empty=True)
+
+    # --- Django -----------------------------------------------------------------------------------------------------
+    SECRET_KEY: str = Field(
+        "", description="Signs sessions and CSRF tokens. Required; `bin/up` makes one under `var/`."
+    )
+    SECRET_KEY_FALLBACKS: List = Field([], description="Older secret keys that are still accepted, comma-separated.")
+    DEBUG: bool = Field(False, description="Django's debug pages. Never in production.")
+    ALLOWED_HOSTS: List = Field(
+        ["localhost", "127.0.0.1", "[::1]"], description="Host names this site answers to, comma-separated."
+    )
+    CSRF_TRUSTED_ORIGINS: List = Field(
+        [], description="Origins trusted behind a proxy, e.g. `https://ops.example.com`."
+    )
+    HTTPS: bool = Field(
+        True, description="Cookies, redirects and HSTS for HTTPS. `bin/up` turns it off: it serves loopback only."
+    )
+    TIME_ZONE: str = Field("Asia/Tokyo", description="Time zone of the console and of new schedules.")
+    CELERY_TIMEZONE: str = Field("", description="Celery's time zone; `TIME_ZONE` when empty.")
+    LANGUAGE_CODE: str = Field("en", description="Language of the console.")
+    SITE_URL: str = Field(
+        "http://127.0.0.1:8000", description="Where people reach the console; links in alerts begin with it."
+    )
+    LOG_LEVEL: str = Field("INFO", description="Lowest level that is logged.")
+    LOG_FORMAT: str = Field(
+        "json", pattern="^(json|console)$", description="`json` for machines, `console` for people."
+    )
+
+    # --- Servers ----------------------------------------------------------------------------------------------------
+    DATABASE_URL: str = Field(
+        "", description="PostgreSQL, `postgres://user:password@host:5432/name`. Empty: the servers of `bin/up`."
+    )
+    BROKER_URL: str = Field(
+        "", description="Celery's broker, `redis://…` or `amqp://…`. Empty: the servers of `bin/up`."
+    )
+    REDIS_URL: str = Field("", description="Redis for `DEADLETTERS_REDIS_LIST`; `BROKER_URL` when that is Redis.")
+    WEB_HOST: str = Field("127.0.0.1", description="Address the web server of `up` binds to.")
+    WEB_PORT: int = Field(8000, ge=1, le=65535, description="Port of the web server of `up`.")
+    FLOWER_PORT: int = Field(5555, ge=1, le=65535, description="Port of Flower in `up`.")
+    FLOWER_PASSWORD: str = Field("", description="Password of Flower's user `admin`; without one `up` makes it.")
+    WORKER_CONCURRENCY: int = Field(2, ge=1, description="Processes of one worker.")
+
+    # --- Tasks ------------------------------------------------------------------------------------------------------
+    TASK_TIME_LIMIT: int = Field(
+        300, ge=1, description="Seconds after which a task's process is killed, unless the task says otherwise."
+    )
+    TASK_SOFT_TIME_LIMIT: int = Field(
+        270, ge=1, description="Seconds after which a task is told to stop, unless it says otherwise."
+    )
+    VISIBILITY_TIMEOUT: int = Field(
+        3600, ge=1, description="Seconds after which Redis gives an unacknowledged message to another worker."
+    )
+    RETRY_BACKOFF_MAX: int = Field(600, ge=1, description="Longest wait between two tries of a task, in seconds.")
+
+    # --- Pipelines --------------------------------------------------------------------------------------------------
+    STORAGE_URL: str = Field(
+        "", description="Where intermediate files go (fsspec), shared by all workers. Empty: `var/storage`."
+    )
+    UPLOAD_URL: str = Field(
+        "",
+        description="Where `images` uploads to unless a run says otherwise (`file://`, `s3://bucket/images/`). Empty: `var/uploads`.",
+    )
+    S3_ENDPOINT_URL: str = Field("", description="S3-compatible server; empty for Amazon's own.")
+    FETCH_ALLOW_PRIVATE: bool = Field(
+        False,
+        description="Whether `fetch` may call private and loopback addresses. `bin/up` allows it for the samples.",
+    )
+    FETCH_MAX_BYTES: int = Field(20_000_000, ge=1, description="Largest file that `fetch` takes, in bytes.")
+    SAMPLES: bool = Field(
+        False, description="Serve sample images under `/samples/` and offer them in the form. On with `bin/up`."
+    )
+
+    # --- Dead letters -----------------------------------------------------------------------------------------------
+    DEADLETTERS_REDIS_LIST: str = Field(
+        "", description="Also push each new letter as JSON to this Redis list, e.g. `dead_letter_queue`."
+    )
+    RETENTION_DAYS: int = Field(
+        90, ge=1, description="Days after which resolved and discarded letters and old results are pruned."
+    )
+
+    # --- Alerts and monitoring --------------------------------------------------------------------------------------
+    SLACK_WEBHOOK_URL: str = Field("", description="Slack incoming webhook that hears of new dead letters.")
+    ADMINS: List = Field(
+        [], description="Mail addresses that hear of new dead letters and get the reports, comma-separated."
+    )
+    EMAIL_URL: str = Field(
+        "", description="Mail server, `smtp://user:password@host:587/?tls=True`. Empty: files under `var/mail`."
+    )
+    DEFAULT_FROM_EMAIL: str = Field("redeliver@localhost", description="Sender of mail.")
+    ALERT_EVERY: int = Field(300, ge=0, description="Seconds between two alerts about the same error.")
+    STATSD_URL: str = Field("", description="statsd over UDP, `statsd://host:8125`. Empty: off.")
+    METRICS_TOKEN: str = Field(
+        "", description="Bearer token that `/metrics` asks for. Empty: only loopback may read it."
+    )
+
+    @field_validator("SECRET_KEY_FALLBACKS", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "ADMINS", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("TIME_ZONE", "CELERY_TIMEZONE")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value and value not in available_timezones():
+            raise ValueError(f"{value!r} is no time zone; write it like Asia/Tokyo or Europe/Berlin")
+        return value
+
+    @field_validator("BROKER_URL")
+    @classmethod
+    def _known_broker(cls, value: str) -> str:
+        if value and value.split("://")[0] not in {"redis", "rediss", "amqp", "amqps", "pyamqp"}:
+            raise ValueError("must begin with redis://, rediss://, amqp:// or amqps://")
+        return value
+
+    @field_validator("DATABASE_URL")
+    @classmethod
+    def _postgresql(cls, value: str) -> str:
+        if value and value.split("://")[0] not in {"postgres", "postgresql"}:
+            raise ValueError("must begin with postgres://; only PostgreSQL is supported")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], env_settings: PydanticBaseSettingsSource, **_: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment first, then what `up` wrote for this machine."""
+        return env_settings, JsonConfigSettingsSource(settings_cls, json_file=LOCAL_ENVIRONMENT)
+
+
+def read() -> Environment:
+    """The checked environment. A wrong value ends the process with one sentence a variable and exit code 2."""
+    try:
+        return Environment()
+    except ValidationError as problem:
+        for error in problem.errors():
+            name = ".".join(str(part) for part in error["loc"])
+            sys.stderr.write(
+                f"Environment variable {name} is not usable: {error['msg'].removeprefix('Value error, ')}.\n"
+            )
+        raise SystemExit(2) from None

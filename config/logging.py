@@ -1,0 +1,65 @@
+"""One log format for Django and Celery, with the running task's id and name bound to every line."""
+
+import logging
+import logging.config
+from typing import Any
+
+from celery import current_task
+
+
+class TaskFilter(logging.Filter):
+    """Puts `task_id` and `task` on each record that is logged while a task runs."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always true; only adds."""
+        request = getattr(current_task, "request", None) if current_task else None
+        record.task_id = getattr(record, "task_id", None) or getattr(request, "id", None) or ""
+        record.task = getattr(record, "task", None) or getattr(request, "task", None) or ""
+        return True
+
+
+class ConsoleFormatter(logging.Formatter):
+    """`12:00:01 INFO deadletters.capture dead_letter.captured cause=exception [task id]` for people."""
+
+    STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "task", "task_id", "data"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, with `extra` as key=value behind the message."""
+        extra = " ".join(f"{key}={value}" for key, value in record.__dict__.items() if key not in self.STANDARD)
+        line = super().format(record)
+        head, newline, rest = line.partition("\n")
+        task = f" [{record.__dict__['task_id']}]" if record.__dict__.get("task_id") else ""
+        return f"{head}{' ' + extra if extra else ''}{task}{newline}{rest}"
+
+
+def configure(options: dict[str, Any]) -> None:
+    """Set up logging once. `options`: {"level": "INFO", "format": "json" | "console"}."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "filters": {"task": {"()": TaskFilter}},
+            "formatters": {
+                "console": {
+                    "()": ConsoleFormatter,
+                    "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+                    "datefmt": "%H:%M:%S",
+                },
+                "json": {
+                    "()": "pythonjsonlogger.json.JsonFormatter",
+                    "format": "%(asctime)s %(levelname)s %(name)s %(message)s %(task_id)s %(task)s",
+                },
+            },
+            "handlers": {
+                "stderr": {"class": "logging.StreamHandler", "formatter": options["format"], "filters": ["task"]}
+            },
+            "root": {"handlers": ["stderr"], "level": options["level"]},
+            "loggers": {
+                "django.server": {"level": "WARNING"},
+                "httpx": {"level": "WARNING"},  # it logs whole addresses, which may carry tokens
+                "httpcore": {"level": "WARNING"},
+                "botocore": {"level": "WARNING"},
+                "PIL": {"level": "INFO"},
+            },
+        }
+    )

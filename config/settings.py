@@ -1,0 +1,204 @@
+"""Django's and Celery's settings. What depends on the environment is read in environment.py; the rest is decided here."""
+
+from urllib.parse import urlsplit
+
+import dj_database_url
+import dj_email_url
+from django.core.exceptions import ImproperlyConfigured
+
+from config import environment
+
+BASE_DIR = environment.BASE_DIR
+VAR_DIR = BASE_DIR / "var"
+ENV = environment.read()
+
+# --- Django ---------------------------------------------------------------------------------------------------------
+
+# Commands that need no key (makemigrations, mypy, collectstatic while an image is built) run without one; a server does not.
+SECRET_KEY = ENV.SECRET_KEY or "insecure-" + "no-key-was-set"
+SECRET_KEY_FALLBACKS = ENV.SECRET_KEY_FALLBACKS
+DEBUG = ENV.DEBUG
+ALLOWED_HOSTS = ENV.ALLOWED_HOSTS
+CSRF_TRUSTED_ORIGINS = ENV.CSRF_TRUSTED_ORIGINS
+SITE_URL = ENV.SITE_URL.rstrip("/")
+
+INSTALLED_APPS = [
+    "config.apps.ConsoleConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django_celery_results",
+    "django_celery_beat",
+    "deadletters",
+    "pipelines",
+    "schedules",
+    "monitoring",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.csp.ContentSecurityPolicy",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+EMBEDDED_SERVERS = not ENV.DATABASE_URL or environment.LOCAL_ENVIRONMENT.exists()
+# A port nobody listens on: until `up` has written var/environment.json, the first query says how to start the servers.
+_database = dj_database_url.parse(ENV.DATABASE_URL or "postgres://redeliver@127.0.0.1:1/redeliver")
+DATABASES = {
+    "default": {
+        **_database,
+        # One connection per process, checked before use: reconnecting costs 4 ms, more than most of our queries.
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {**_database.get("OPTIONS", {}), "connect_timeout": 5, "application_name": "redeliver"},
+    }
+}
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+
+LANGUAGE_CODE = ENV.LANGUAGE_CODE
+LANGUAGES = [("en", "English"), ("ja", "日本語")]
+TIME_ZONE = ENV.TIME_ZONE
+USE_I18N = True
+USE_TZ = True
+USE_THOUSAND_SEPARATOR = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+# Without `collectstatic` (bin/up, tests) WhiteNoise serves from the apps' folders; an image collects and hashes them.
+_collected = (STATIC_ROOT / "staticfiles.json").exists()
+WHITENOISE_USE_FINDERS = not _collected
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if _collected
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+
+# --- Security -------------------------------------------------------------------------------------------------------
+
+SECURE_SSL_REDIRECT = ENV.HTTPS
+# Probes and scrapers come to the process itself, over plain HTTP, behind the proxy.
+SECURE_REDIRECT_EXEMPT = [r"^-/", r"^metrics$"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENV.HTTPS else None
+SECURE_HSTS_SECONDS = 31_536_000 if ENV.HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = ENV.HTTPS
+SECURE_HSTS_PRELOAD = ENV.HTTPS
+SESSION_COOKIE_SECURE = ENV.HTTPS
+CSRF_COOKIE_SECURE = ENV.HTTPS
+CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+
+# --- Celery ---------------------------------------------------------------------------------------------------------
+
+CELERY_BROKER_URL = ENV.BROKER_URL or "redis://127.0.0.1:1/0"
+_broker = urlsplit(CELERY_BROKER_URL)
+BROKER_ADDRESS = f"{_broker.hostname}:{_broker.port or (5672 if _broker.scheme.startswith('amqp') else 6379)}"
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = (
+    {"visibility_timeout": ENV.VISIBILITY_TIMEOUT} if _broker.scheme.startswith("redis") else {}
+)
+CELERY_RESULT_BACKEND = "pipelines.results.ResultBackend"
+CELERY_RESULT_EXTENDED = True
+CELERY_RESULT_EXPIRES = ENV.RETENTION_DAYS * 86_400
+CELERY_TASK_TRACK_STARTED = True
+CELERY_TIMEZONE = ENV.CELERY_TIMEZONE or ENV.TIME_ZONE
+CELERY_ENABLE_UTC = True
+# JSON only: a message never becomes code.
+CELERY_TASK_SERIALIZER = "json"
+CELERY_RESULT_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_ACKS_ON_FAILURE_OR_TIMEOUT = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CONCURRENCY = ENV.WORKER_CONCURRENCY
+CELERY_WORKER_CONSUMER = "deadletters.consumer:DeadLetterConsumer"
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_SEND_TASK_EVENTS = True
+CELERY_TASK_SEND_SENT_EVENT = True
+CELERY_TASK_TIME_LIMIT = ENV.TASK_TIME_LIMIT
+CELERY_TASK_SOFT_TIME_LIMIT = ENV.TASK_SOFT_TIME_LIMIT
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_CREATE_MISSING_QUEUES = True
+CELERY_BEAT_SCHEDULER = "schedules.scheduler:Scheduler"
+# An edited schedule is noticed at the next look: a look each second keeps "within two seconds" true.
+CELERY_BEAT_MAX_LOOP_INTERVAL = 1
+DJANGO_CELERY_BEAT_TZ_AWARE = True
+
+# --- The house ------------------------------------------------------------------------------------------------------
+
+RETRY_BACKOFF_MAX = ENV.RETRY_BACKOFF_MAX
+STORAGE_URL = ENV.STORAGE_URL or f"file://{VAR_DIR / 'storage'}"
+UPLOAD_URL = ENV.UPLOAD_URL or f"file://{VAR_DIR / 'uploads'}"
+S3_ENDPOINT_URL = ENV.S3_ENDPOINT_URL
+FETCH_ALLOW_PRIVATE = ENV.FETCH_ALLOW_PRIVATE
+FETCH_MAX_BYTES = ENV.FETCH_MAX_BYTES
+SAMPLES = ENV.SAMPLES
+SAMPLES_DIR = VAR_DIR / "samples"
+
+DEADLETTERS_REDIS_LIST = ENV.DEADLETTERS_REDIS_LIST
+DEADLETTERS_REDIS_URL = ENV.REDIS_URL or (CELERY_BROKER_URL if _broker.scheme.startswith("redis") else "")
+RETENTION_DAYS = ENV.RETENTION_DAYS
+
+SLACK_WEBHOOK_URL = ENV.SLACK_WEBHOOK_URL
+ADMINS = [(address, address) for address in ENV.ADMINS]
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV.DEFAULT_FROM_EMAIL
+EMAIL_TIMEOUT = 10
+ALERT_EVERY = ENV.ALERT_EVERY
+STATSD_URL = ENV.STATSD_URL
+METRICS_TOKEN = ENV.METRICS_TOKEN
+if ENV.EMAIL_URL:
+    try:
+        vars().update(dj_email_url.parse(ENV.EMAIL_URL))
+    except (KeyError, ValueError) as problem:
+        raise ImproperlyConfigured("EMAIL_URL must look like smtp://user:password@host:587/?tls=True") from problem
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = str(VAR_DIR / "mail")
+
+LOGGING_CONFIG = "config.logging.configure"
+LOGGING = {"level": ENV.LOG_LEVEL, "format": ENV.LOG_FORMAT}

@@ -1,0 +1,28 @@
+"""Fixtures of every test: a worker, the people, a quick browser client."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.contrib.auth import get_user_model
+
+from tests import tasks  # noqa: F401  (the tests' process knows the same tasks as the tests' workers)
+from tests.processes import Worker
+
+
+@pytest.fixture(scope="session")
+def worker(django_db_setup, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """One real worker for all tests of this process; tests that kill theirs start their own."""
+    process = Worker(tmp_path_factory.mktemp("worker"))
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def admin_user(db):
+    return get_user_model().objects.create_superuser("admin", "admin@localhost", "password")
