@@ -8,6 +8,7 @@ from django.contrib.auth import get_user_model
 
 from tests import tasks  # noqa: F401  (the tests' process knows the same tasks as the tests' workers)
 from tests.processes import Worker
+from tests.rabbitmq import rabbitmq_url  # noqa: F401  (a fixture)
 
 
 @pytest.fixture(scope="session")
