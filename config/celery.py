@@ -1,6 +1,7 @@
 """The Celery app. No tasks, no schedules, no handlers: the rooms bring theirs."""
 
 import os
+from typing import Any
 
 from celery import Celery
 from celery.contrib.django.task import DjangoTask
@@ -8,7 +9,7 @@ from celery.contrib.django.task import DjangoTask
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 
-class Task(DjangoTask):  # type: ignore[misc]  # celery.contrib.django ships no types
+class Task(DjangoTask[..., Any]):
     """Every task's base: its Request, in the worker's main process, captures every death (a dotted string: the web never imports it)."""
 
     abstract = True

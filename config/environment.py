@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from zoneinfo import available_timezones
 
 from pydantic import Field, ValidationError, field_validator
@@ -33,7 +33,7 @@ class Environment(BaseSettings):
         "", description="Signs sessions and CSRF tokens. Required; `bin/up` makes one under `var/`."
     )
     SECRET_KEY_FALLBACKS: List = Field([], description="Older secret keys that are still accepted, comma-separated.")
-    DEBUG: bool = Field(False, description="Django's debug pages. Never in production.")
+    DEBUG: bool = Field(default=False, description="Django's debug pages. Never in production.")
     ALLOWED_HOSTS: List = Field(
         ["localhost", "127.0.0.1", "[::1]"], description="Host names this site answers to, comma-separated."
     )
@@ -41,7 +41,8 @@ class Environment(BaseSettings):
         [], description="Origins trusted behind a proxy, e.g. `https://ops.example.com`."
     )
     HTTPS: bool = Field(
-        True, description="Cookies, redirects and HSTS for HTTPS. `bin/up` turns it off: it serves loopback only."
+        default=True,
+        description="Cookies, redirects and HSTS for HTTPS. `bin/up` turns it off: it serves loopback only.",
     )
     TIME_ZONE: str = Field("Asia/Tokyo", description="Time zone of the console and of new schedules.")
     CELERY_TIMEZONE: str = Field("", description="Celery's time zone; `TIME_ZONE` when empty.")
@@ -90,12 +91,12 @@ class Environment(BaseSettings):
     )
     S3_ENDPOINT_URL: str = Field("", description="S3-compatible server; empty for Amazon's own.")
     FETCH_ALLOW_PRIVATE: bool = Field(
-        False,
+        default=False,
         description="Whether `fetch` may call private and loopback addresses. `bin/up` allows it for the samples.",
     )
     FETCH_MAX_BYTES: int = Field(20_000_000, ge=1, description="Largest file that `fetch` takes, in bytes.")
     SAMPLES: bool = Field(
-        False, description="Serve sample images under `/samples/` and offer them in the form. On with `bin/up`."
+        default=False, description="Serve sample images under `/samples/` and offer them in the form. On with `bin/up`."
     )
 
     # --- Dead letters -----------------------------------------------------------------------------------------------
@@ -136,20 +137,25 @@ class Environment(BaseSettings):
     @field_validator("BROKER_URL")
     @classmethod
     def _known_broker(cls, value: str) -> str:
-        if value and value.split("://")[0] not in {"redis", "rediss", "amqp", "amqps", "pyamqp"}:
+        if value and value.partition("://")[0] not in {"redis", "rediss", "amqp", "amqps", "pyamqp"}:
             raise ValueError("must begin with redis://, rediss://, amqp:// or amqps://")
         return value
 
     @field_validator("DATABASE_URL")
     @classmethod
     def _postgresql(cls, value: str) -> str:
-        if value and value.split("://")[0] not in {"postgres", "postgresql"}:
+        if value and value.partition("://")[0] not in {"postgres", "postgresql"}:
             raise ValueError("must begin with postgres://; only PostgreSQL is supported")
         return value
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], env_settings: PydanticBaseSettingsSource, **_: Any
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (the signature is pydantic's)
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment first, then what `up` wrote for this machine."""
         return env_settings, JsonConfigSettingsSource(settings_cls, json_file=LOCAL_ENVIRONMENT)

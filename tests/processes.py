@@ -1,5 +1,6 @@
 """Real processes of the platform for the tests: workers, beat, commands."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -76,10 +77,8 @@ class Process:
         except subprocess.TimeoutExpired:
             pass
         finally:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self.process.wait()
         return self.process.returncode
 
