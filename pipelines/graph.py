@@ -9,10 +9,14 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypedDict
 
-from celery.canvas import Signature, _chain, chord, chunks, group, maybe_signature, xmap, xstarmap
+from celery.canvas import Signature, _chain, chord, chunks, group, maybe_signature
 
 # "chain": children; "group": task_id (the group's), children; "chord": header, body; "task": task_id, task, label.
 Node = dict[str, Any]
+
+# Told by name: a clone of these is a plain Signature (Celery 5.7).
+CHUNKS = "celery.chunks"
+MAPS = ("celery.map", "celery.starmap")
 
 
 class Leaf(TypedDict):
@@ -24,7 +28,7 @@ class Leaf(TypedDict):
     label: str  # what people read: the same, or what a map maps
 
 
-class NotACanvas(TypeError):  # noqa: N818  (a sentence, as all our refusals)
+class NotACanvas(TypeError):
     """What should be a Celery canvas is something else, or has nothing in it to run."""
 
 
@@ -88,7 +92,7 @@ def _plan(canvas: object) -> tuple[Signature[Any], Node]:
             f"A pipeline must return a Celery canvas (a signature, chain, group or chord), not {type(canvas).__name__}."
         )
     signature: Any = maybe_signature(canvas).clone()  # type: ignore[union-attr]  # None only of None
-    if isinstance(signature, chunks):
+    if signature.task == CHUNKS:
         signature = _as_group(signature)
     if isinstance(signature, _chain):
         return _plan_chain(signature)
@@ -102,7 +106,8 @@ def _plan(canvas: object) -> tuple[Signature[Any], Node]:
 def _as_group(signature: Any) -> Any:
     """`chunks` as the group of star maps that it becomes when it is sent, with its options on each part."""
     options = {key: value for key, value in signature.options.items() if key != "task_id"}
-    parts = signature.group()
+    as_chunks: Any = chunks.from_dict(signature)
+    parts = as_chunks.group()
     parts.tasks = [part.set(**options) for part in parts.tasks]
     return parts
 
@@ -148,7 +153,7 @@ def _ends_wide(signature: Any) -> bool:
         return bool(signature.tasks) and _ends_wide(signature.tasks[-1])
     if isinstance(signature, chord):
         return _ends_wide(signature.body)
-    return isinstance(signature, (group, chunks))
+    return isinstance(signature, group) or signature.task == CHUNKS
 
 
 def _unrolled(signature: Any, node: Node) -> tuple[Any, Node]:
@@ -179,7 +184,7 @@ def _plan_chord(barrier: Any) -> tuple[Any, Node]:
 def _plan_task(signature: Any) -> tuple[Any, Node]:
     task_id = signature.options["task_id"] = str(uuid.uuid4())
     label = signature.task
-    if isinstance(signature, (xmap, xstarmap)):
+    if signature.task in MAPS:
         signature.kwargs["it"] = list(signature.kwargs["it"])
         label = f"{signature.kwargs['task']['task']} × {len(signature.kwargs['it'])}"
     return signature, {"kind": "task", "task_id": task_id, "task": signature.task, "label": label}
@@ -189,7 +194,7 @@ def _flat(tasks: Iterable[object], kind: Any) -> Iterator[object]:
     """The tasks of a chain of chains, or of a group of groups, in order."""
     for task in tasks:
         signature: Any = maybe_signature(task) if isinstance(task, Mapping) else task
-        if isinstance(signature, chunks) and kind is group:
+        if kind is group and signature.task == CHUNKS:
             signature = _as_group(signature)
         if isinstance(signature, kind):
             # unchain_tasks() hands the callbacks of an inner chain to its tasks.
