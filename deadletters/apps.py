@@ -5,5 +5,19 @@ from django.utils.translation import gettext_lazy as _
 
 
 class DeadLettersConfig(AppConfig):
+    """Listens to Celery's successes (a replay's outcome) and to its own new letters."""
+
     name = "deadletters"
     verbose_name = _("Dead letters")
+
+    def ready(self) -> None:
+        """Connect the receivers and the checks."""
+        from celery import signals  # noqa: PLC0415  (models must be loaded first)
+
+        from deadletters import checks, outcome, redis_list  # noqa: F401, PLC0415
+        from deadletters.announce import flush  # noqa: PLC0415
+
+        outcome.connect()
+        redis_list.connect()
+        # The announcer's thread dies with the process: give it a moment to tell of the last letters.
+        signals.worker_shutdown.connect(lambda **_: flush(timeout=5), weak=False, dispatch_uid="deadletters.flush")

@@ -1,10 +1,14 @@
 """Tasks that only the tests' workers know. Each dies in its own way."""
 
+import contextlib
 import json
+import os
+import signal
 import time
 from pathlib import Path
 
 from celery import shared_task
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 
 @shared_task(name="tests.echo")
@@ -24,3 +28,124 @@ def note(self, *received, label, log):
     with Path(log).open("a") as lines:
         lines.write(json.dumps([self.request.id, label, list(received)]) + "\n")
     return label
+
+
+@shared_task(name="tests.add")
+def add(a, b):
+    return a + b
+
+
+@shared_task(name="tests.collect")
+def collect(values):
+    return values
+
+
+@shared_task(name="tests.die")
+def die(message="no luck", **_):
+    raise ValueError(message)
+
+
+@shared_task(name="tests.die_unless")
+def die_unless(path, value=None):
+    """Dies until the file is there: what a person mends before a replay."""
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path} is missing")
+    return value if value is not None else Path(path).read_text()
+
+
+@shared_task(name="tests.count_run")
+def count_run(values, path):
+    """Leaves one line a run, so that a test can count runs."""
+    with Path(path).open("a") as file:
+        file.write(json.dumps(values) + "\n")
+    return values
+
+
+@shared_task(name="tests.retry_with", bind=True, max_retries=2)
+def retry_with(self):
+    try:
+        raise ConnectionError("the other side hung up")
+    except ConnectionError as problem:
+        raise self.retry(exc=problem, countdown=0) from problem
+
+
+@shared_task(name="tests.retry_bare", bind=True, max_retries=1)
+def retry_bare(self):
+    raise self.retry(countdown=0)
+
+
+@shared_task(name="tests.overrun_soft", soft_time_limit=1, time_limit=20)
+def overrun_soft():
+    time.sleep(15)
+
+
+@shared_task(name="tests.overrun_hard", soft_time_limit=1, time_limit=2)
+def overrun_hard():
+    """Does not listen to the soft limit."""
+    with contextlib.suppress(SoftTimeLimitExceeded):
+        time.sleep(15)
+    time.sleep(15)
+
+
+@shared_task(name="tests.vanish")
+def vanish(path=""):
+    """The process ends at once, as under the kernel's out-of-memory killer, unless the file is there."""
+    if not path or not Path(path).exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
+
+
+@shared_task(name="tests.run_out_of_memory")
+def run_out_of_memory():
+    raise MemoryError
+
+
+@shared_task(name="tests.reject")
+def reject():
+    raise Reject("not for me", requeue=False)
+
+
+@shared_task(name="tests.reject_early", acks_late=False)
+def reject_early():
+    raise Reject("put it back", requeue=True)
+
+
+@shared_task(name="tests.ignore")
+def ignore():
+    raise Ignore
+
+
+@shared_task(name="tests.unencodable")
+def unencodable():
+    return object()
+
+
+@shared_task(name="tests.nul")
+def nul():
+    raise ValueError("a NUL \x00 and half a pair \ud83d")
+
+
+@shared_task(name="tests.boom_callback")
+def boom_callback(path, *_, **__):
+    """An errback: leaves a line."""
+    with Path(path).open("a") as file:
+        file.write("errback\n")
+
+
+# Acknowledged as soon as they start, for the deaths that differ with it.
+for _task in (
+    die,
+    retry_with,
+    retry_bare,
+    overrun_soft,
+    overrun_hard,
+    vanish,
+    run_out_of_memory,
+    reject,
+    unencodable,
+    nul,
+):
+    shared_task(
+        name=f"{_task.name}.early", bind=hasattr(_task, "max_retries") and _task.name.startswith("tests.retry"), acks_late=False,
+        max_retries=_task.max_retries, soft_time_limit=_task.soft_time_limit, time_limit=_task.time_limit,
+    )(getattr(_task.__wrapped__, "__func__", _task.__wrapped__))  # fmt: skip

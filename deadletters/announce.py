@@ -1,0 +1,66 @@
+"""Tells listeners of a new letter without delaying the worker: a queue and one background thread a process."""
+
+import logging
+import queue
+import threading
+
+from django.db import close_old_connections
+
+from deadletters.models import DeadLetter
+from deadletters.signals import dead_letter_opened
+
+logger = logging.getLogger(__name__)
+
+# In a storm listeners fall behind by minutes; beyond this they miss letters (the list has them all), the worker never waits.
+_BACKLOG = 10_000
+
+_letters: queue.Queue[int] = queue.Queue(_BACKLOG)
+_lock = threading.Lock()
+_thread: threading.Thread | None = None
+
+
+def announce(letter_id: int) -> None:
+    """Have the listeners told of this letter soon. Returns at once and never raises."""
+    try:
+        _letters.put_nowait(letter_id)
+    except queue.Full:
+        logger.warning("dead_letter.not_announced", extra={"letter": letter_id, "backlog": _BACKLOG})
+        return
+    _ensure_thread()
+
+
+def flush(timeout: float) -> None:
+    """Wait at most `timeout` seconds until the listeners have been told of everything."""
+    with _letters.all_tasks_done:
+        _letters.all_tasks_done.wait_for(lambda: not _letters.unfinished_tasks, timeout)
+
+
+def _ensure_thread() -> None:
+    global _thread  # noqa: PLW0603  (one thread a process; a forked child starts without the parent's)
+    with _lock:
+        if _thread is None or not _thread.is_alive():
+            _thread = threading.Thread(target=_run, name="dead-letter-announcer", daemon=True)
+            _thread.start()
+
+
+def _run() -> None:
+    while True:
+        letter_id = _letters.get()
+        try:
+            close_old_connections()
+            _tell(letter_id)
+        except Exception:
+            logger.exception("dead_letter.not_announced", extra={"letter": letter_id})
+        finally:
+            _letters.task_done()
+
+
+def _tell(letter_id: int) -> None:
+    letter = DeadLetter.objects.filter(pk=letter_id).first()
+    if letter is None:  # pruned meanwhile
+        return
+    for receiver, answer in dead_letter_opened.send_robust(sender=DeadLetter, dead_letter=letter):
+        if isinstance(answer, Exception):
+            logger.error(
+                "dead_letter.listener_failed", extra={"receiver": repr(receiver), "letter": letter_id}, exc_info=answer
+            )

@@ -1,0 +1,60 @@
+"""What a task's failure was propagated to, read off its message. Pure.
+
+Celery writes FAILURE over everything that would have come after a dead task: the rest of its chain, the body of its chord, the
+chain behind that body, and so on up. All of it has to be undone before the task is replayed, or whoever waits gets the old failure.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class Downstream:
+    """Task ids and chords (by their group id) that the death reached, in the order in which they would run, each once."""
+
+    task_ids: list[str] = field(default_factory=list)
+    group_ids: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+    def add_task(self, task_id: object, name: object = "") -> None:
+        """Note one task."""
+        if isinstance(task_id, str) and task_id not in self.task_ids:
+            self.task_ids.append(task_id)
+            if isinstance(name, str) and name:
+                self.names.append(name)
+
+    def add_group(self, group_id: object) -> None:
+        """Note one chord."""
+        if isinstance(group_id, str) and group_id not in self.group_ids:
+            self.group_ids.append(group_id)
+
+
+def downstream(embed: Mapping[str, Any], group_id: str) -> Downstream:
+    """Everything after the task whose message embeds `embed` and whose own group is `group_id` (empty: none)."""
+    found = Downstream()
+    # Celery stores a chain's remainder last step first.
+    for step in reversed(embed.get("chain") or []):
+        _walk(step, found)
+    if chord := embed.get("chord"):
+        found.add_group(group_id)
+        _walk(chord, found)
+    return found
+
+
+def _walk(signature: Any, found: Downstream) -> None:
+    if not isinstance(signature, Mapping):
+        return
+    options, kwargs = signature.get("options") or {}, signature.get("kwargs") or {}
+    kind = signature.get("subtask_type")
+    found.add_task(options.get("task_id"), signature.get("task") if kind is None else "")
+    if kind == "chord":
+        _walk(kwargs.get("body"), found)
+    elif kind in {"group", "chain"}:
+        for task in kwargs.get("tasks") or []:
+            _walk(task, found)
+    for step in reversed(options.get("chain") or []):
+        _walk(step, found)
+    if chord := options.get("chord"):
+        found.add_group(options.get("group_id"))
+        _walk(chord, found)

@@ -1,0 +1,124 @@
+"""A message and its stored form, lossless both ways. Pure: no database, no broker."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from kombu.exceptions import ContentDisallowed, DecodeError, KombuError
+from kombu.serialization import loads as decode_body
+from kombu.serialization import prepare_accept_content
+from kombu.utils.json import dumps, loads
+
+from deadletters.models import DeadLetter
+
+# The header that carries a replay's number; its absence costs a succeeding task one dictionary look-up.
+REPLAY_HEADER = "dead_letter_replay"
+
+# What the broker's client adds on delivery and would be wrong on another delivery.
+_DELIVERY_PROPERTIES = frozenset({"delivery_tag", "delivery_info", "body_encoding"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """The decoded body: what the task is called with, and the workflow around it (chain, chord, callbacks, errbacks)."""
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+    embed: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """Everything a broker needs to deliver a message again: headers, properties and the body, byte for byte."""
+
+    headers: Mapping[str, Any]
+    properties: Mapping[str, Any]
+    body: bytes
+    content_type: str
+    content_encoding: str
+    exchange: str
+    routing_key: str
+    queue: str
+
+    @classmethod
+    def of_message(cls, message: Any, queue: str) -> Self:
+        """The envelope of a kombu Message that was consumed from `queue`."""
+        headers = dict(message.headers) if isinstance(message.headers, dict) else {}
+        headers.pop("redelivered", None)
+        headers.pop("compression", None)  # kombu has decompressed the body already
+        properties = {
+            key: value for key, value in (message.properties or {}).items() if key not in _DELIVERY_PROPERTIES
+        }
+        delivery = message.delivery_info or {}
+        body = message.body
+        if isinstance(body, str):
+            body = body.encode("utf-8", "surrogateescape")
+        return cls(
+            headers=headers,
+            properties=properties,
+            body=bytes(body or b""),
+            content_type=message.content_type or "",
+            content_encoding=message.content_encoding or "",
+            exchange=delivery.get("exchange") or "",
+            routing_key=delivery.get("routing_key") or "",
+            queue=queue,
+        )
+
+    @classmethod
+    def of(cls, letter: DeadLetter) -> Self:
+        """The envelope as it was stored with `letter`."""
+        return cls(
+            headers=from_json(letter.headers),
+            properties=from_json(letter.properties),
+            body=bytes(letter.body),
+            content_type=letter.content_type,
+            content_encoding=letter.content_encoding,
+            exchange=letter.exchange,
+            routing_key=letter.routing_key,
+            queue=letter.queue,
+        )
+
+    def arguments(self) -> Arguments | None:
+        """The decoded body, or None when it is not the JSON of a task message (protocol 2)."""
+        try:
+            payload = decode_body(
+                self.body, self.content_type, self.content_encoding, accept=prepare_accept_content(["json"])
+            )
+        except (ContentDisallowed, DecodeError, KombuError, LookupError, ValueError):
+            return None
+        match payload:
+            case [list() as args, dict() as kwargs, embed] if embed is None or isinstance(embed, dict):
+                return Arguments(args=args, kwargs=kwargs, embed=embed or {})
+            case _:
+                return None
+
+    def for_replay(self, number: int) -> Self:
+        """The message that replay `number` sends: equal to the one that died but for what a replay must change."""
+        headers = {**self.headers, "retries": 0, "eta": None, "expires": None, REPLAY_HEADER: number}
+        # RabbitMQ would drop the message once more when its own TTL is over.
+        properties = {key: value for key, value in self.properties.items() if key != "expiration"}
+        return replace(self, headers=headers, properties=properties)
+
+
+def replay_number(headers: object) -> int:
+    """The replay that a message's headers say it is; 0 for a message that nobody replayed."""
+    number = headers.get(REPLAY_HEADER) if isinstance(headers, dict) else None
+    return number if isinstance(number, int) and number > 0 else 0
+
+
+def to_json(value: object) -> str:
+    """JSON for a jsonb column; what JSON lacks (dates, bytes, decimals, as AMQP headers may hold) is marked with its type."""
+    text = dumps(value)
+    # PostgreSQL's jsonb refuses NUL and unpaired surrogates, which JSON allows.
+    return text.replace("\\u0000", "\\u2400") if "\\u0000" in text else text
+
+
+def from_json(value: Any) -> Any:
+    """The inverse of `to_json`, from the column's decoded value."""
+    return loads(json.dumps(value))
+
+
+def clean(text: str, limit: int | None = None) -> str:
+    """`text` as PostgreSQL takes it: NUL and unpaired surrogates become visible escapes."""
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()[:limit]

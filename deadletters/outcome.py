@@ -1,0 +1,48 @@
+"""How a replay ended. A death is told by capture; here are the others."""
+
+import logging
+from typing import Any
+
+from celery import signals
+from django.db import transaction
+from django.utils import timezone
+
+from deadletters.envelope import replay_number
+from deadletters.models import DeadLetter, Event, State
+
+logger = logging.getLogger(__name__)
+
+
+def succeeded(task_id: str, number: int) -> bool:
+    """Replay `number` of this task succeeded: its letter is resolved. False when another replay is under way, or none."""
+    return _settle(task_id, number, State.RESOLVED, Event.Kind.SUCCEEDED, "")
+
+
+def ended(task_id: str, number: int, why: str, *, resolved: bool) -> bool:
+    """Replay `number` ended on purpose, neither succeeding nor dying: the letter is resolved, or open again."""
+    state, kind = (State.RESOLVED, Event.Kind.SUCCEEDED) if resolved else (State.OPEN, Event.Kind.NOT_SENT)
+    return _settle(task_id, number, state, kind, why)
+
+
+def _settle(task_id: str, number: int, state: State, kind: Event.Kind, text: str) -> bool:
+    with transaction.atomic():
+        letters = DeadLetter.objects.filter(task_id=task_id, replay_number=number, state=State.REPLAYING)
+        letter = letters.select_for_update().only("pk").first()
+        if letter is None:
+            return False
+        letters.update(state=state)
+        Event.objects.create(dead_letter=letter, kind=kind, at=timezone.now(), replay_number=number, text=text)
+    logger.info("dead_letter.settled", extra={"task_id": task_id, "state": state.value, "replay": number})
+    return True
+
+
+def on_task_success(sender: Any, **_: Any) -> None:
+    """In the process that ran the task, after its result is stored; an ordinary task pays one dictionary look-up."""
+    headers = sender.request.headers
+    if headers and (number := replay_number(headers)):
+        succeeded(sender.request.id, number)
+
+
+def connect() -> None:
+    """Listen to Celery's successes."""
+    signals.task_success.connect(on_task_success, weak=False, dispatch_uid="deadletters.outcome")

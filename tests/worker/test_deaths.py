@@ -1,0 +1,131 @@
+"""Each common way of dying, through a real worker: exactly one letter, with the right cause and the whole envelope."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from celery import current_app
+from celery.exceptions import TimeoutError as NoResult
+from django_celery_results.models import TaskResult
+
+from deadletters.envelope import Envelope
+from deadletters.models import Cause, DeadLetter, Event, State
+from tests import tasks
+from tests.processes import eventually
+
+pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
+
+
+def letter_of(result):
+    """The letter, once it is there; and nothing makes a second one afterwards."""
+    letter = eventually(lambda: DeadLetter.objects.filter(task_id=result.id).first(), what="a dead letter")
+    eventually(
+        lambda: TaskResult.objects.filter(task_id=result.id, status__in=("FAILURE", "REVOKED")).exists(),
+        what="the FAILURE row",
+    )
+    time.sleep(0.3)
+    letter.refresh_from_db()
+    assert Event.objects.filter(dead_letter=letter, kind=Event.Kind.DIED).count() == letter.deaths == 1
+    assert letter.state == State.OPEN
+    return letter
+
+
+@pytest.mark.parametrize(
+    ("task", "cause", "exception", "retries"),
+    [
+        (tasks.die, Cause.EXCEPTION, "ValueError", 0),
+        (tasks.retry_with, Cause.EXCEPTION, "ConnectionError", 2),
+        (tasks.retry_bare, Cause.RETRIES_EXHAUSTED, "MaxRetriesExceededError", 1),
+        (tasks.overrun_soft, Cause.SOFT_TIME_LIMIT, "SoftTimeLimitExceeded", 0),
+        (tasks.overrun_hard, Cause.HARD_TIME_LIMIT, "TimeLimitExceeded", 0),
+        (tasks.vanish, Cause.WORKER_LOST, "WorkerLostError", 0),
+        (tasks.run_out_of_memory, Cause.MEMORY_ERROR, "TaskMemoryError", 0),
+        (tasks.reject, Cause.REJECTED, "Reject", 0),
+        (tasks.unencodable, Cause.RESULT_ENCODE, "EncodeError", 0),
+        (tasks.nul, Cause.EXCEPTION, "ValueError", 0),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+@pytest.mark.parametrize("acks_late", [True, False], ids=["late-ack", "early-ack"])
+def test_each_way_of_dying_makes_exactly_one_letter(worker, task, cause, exception, retries, acks_late):  # noqa: PLR0917
+    queue_task = task if acks_late else current_app.tasks[f"{task.name}.early"]
+    letter = letter_of(queue_task.delay())
+    assert letter.cause == cause
+    assert letter.exception_type == exception
+    assert letter.retries == retries
+    assert letter.worker == worker.name
+    assert letter.queue == "default"
+    assert letter.received_at <= letter.died_at
+    assert worker.alive
+
+
+def test_a_reject_that_would_requeue_an_acknowledged_message_is_a_death(worker):
+    task_id = tasks.reject_early.delay().id
+    letter = eventually(lambda: DeadLetter.objects.filter(task_id=task_id).first())
+    assert letter.cause == Cause.REJECTED
+
+
+def test_an_unregistered_task_is_kept(worker):
+    result = current_app.send_task("tests.nobody_knows", args=[1, 2**70], kwargs={"when": "now"}, priority=3)
+    letter = letter_of(result)
+    assert letter.cause == Cause.UNKNOWN_TASK
+    assert letter.task_name == "tests.nobody_knows"
+    arguments = Envelope.of(letter).arguments()
+    assert (arguments.args, arguments.kwargs) == ([1, 2**70], {"when": "now"})
+    assert letter.priority == 3
+
+
+def test_an_expired_task_is_kept(worker):
+    result = tasks.echo.apply_async(["late"], expires=datetime.now(UTC) - timedelta(seconds=5))
+    letter = letter_of(result)
+    assert letter.cause == Cause.EXPIRED
+    assert letter.started_at is None
+
+
+def test_ignore_is_a_deliberate_end(worker):
+    result = tasks.ignore.delay()
+    with pytest.raises(NoResult):
+        result.get(timeout=2)
+    assert not DeadLetter.objects.exists()
+
+
+def test_a_success_leaves_no_letter(worker):
+    assert tasks.echo.delay(1).get(timeout=30) == 1
+    assert not DeadLetter.objects.exists()
+
+
+def test_a_body_that_is_not_json_is_kept_with_its_bytes(worker):
+    body = b"\x80\x04this is a pickle"
+    with current_app.producer_or_acquire() as producer:
+        producer.publish(
+            body, routing_key="default", exchange="", content_type="application/x-python-serialize", content_encoding="binary",
+            headers={"task": "tests.echo", "id": "11111111-aaaa-4bbb-8ccc-222222222222", "lang": "py", "root_id": None},
+        )  # fmt: skip
+    letter = eventually(DeadLetter.objects.first)
+    assert letter.cause in {Cause.UNDECODABLE, Cause.INVALID}
+    assert bytes(letter.body) == body
+    assert worker.alive
+
+
+def test_the_envelope_is_the_whole_message(worker):
+    signature = tasks.die.s("first", region="APAC").set(
+        priority=4,
+        headers={"tenant": "t-1"},
+        link_error=tasks.echo.si("errback"),
+        shadow="nickname",
+        soft_time_limit=20,
+        time_limit=30,
+    )
+    result = (signature | tasks.echo.s() | tasks.collect.s()).apply_async()
+    letter = letter_of(result.parent.parent)
+    envelope = Envelope.of(letter)
+    arguments = envelope.arguments()
+    assert (arguments.args, arguments.kwargs) == (["first"], {"region": "APAC"})
+    assert [step["task"] for step in reversed(arguments.embed["chain"])] == ["tests.echo", "tests.collect"]
+    assert arguments.embed["errbacks"][0]["task"] == "tests.echo"
+    assert envelope.headers["tenant"] == "t-1"
+    assert envelope.headers["timelimit"] == [30, 20]
+    assert envelope.properties["priority"] == 4
+    assert envelope.content_type == "application/json"
+    assert "no luck" not in letter.traceback
+    assert "ValueError: first" in letter.traceback
