@@ -32,6 +32,16 @@ class Run(models.Model):
     created_at = models.DateTimeField(_("started"), auto_now_add=True)
     # null: nobody cancelled it.
     cancelled_at = models.DateTimeField(_("cancelled"), null=True, blank=True)
+    cancelled_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("cancelled by"),
+    )
+    # Why it could not be sent; empty: it was.
+    problem = models.TextField(_("problem"), blank=True)
 
     class Meta:
         verbose_name = _("pipeline run")

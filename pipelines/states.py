@@ -5,7 +5,7 @@ row, without a letter of its own and with something dead upstream, never ran: it
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -121,7 +121,8 @@ def states_of(tree: Node, facts: Facts) -> dict[str, State]:
 
 def _walk(node: Node, before: Flow, facts: Facts, found: dict[str, State]) -> Flow:
     if node["kind"] == "task":
-        state = found[node["task_id"]] = _state(node["task_id"], before, facts)
+        status, letter = (known.get(node["task_id"]) for known in (facts.results, facts.letters))
+        state = found[node["task_id"]] = state_of(status, letter, before, stopped=facts.stopped)
         return FLOW_AFTER.get(state, Flow.UNFINISHED)
     if node["kind"] == "chain":
         for child in branches(node):
@@ -132,18 +133,29 @@ def _walk(node: Node, before: Flow, facts: Facts, found: dict[str, State]) -> Fl
     return _walk(node["body"], after, facts, found) if node["kind"] == "chord" else after
 
 
-def _state(task_id: str, before: Flow, facts: Facts) -> State:
-    status = facts.results.get(task_id, "PENDING")
-    known = OF_LETTER.get(facts.letters.get(task_id, "")) or OF_RESULT.get(status)
+def state_of(status: str | None, letter: str | None, before: Flow, *, stopped: bool) -> State:
+    """One step's state, of its Celery status, its letter's state and what comes down to it."""
+    known = OF_LETTER.get(letter or "") or OF_RESULT.get(status or "")
     if known:
         return known
     if status == "FAILURE" and before is Flow.DONE:
         return State.DEAD  # its letter is on the way
-    if facts.stopped:
+    if stopped:
         return State.CANCELLED
     if status == "RETRY":
         return State.RETRYING
     return OF_FLOW.get(before, State.WAITING)
+
+
+def flow_of(rows: Iterable[tuple[str | None, str | None]]) -> Flow:
+    """The worst that any of these (status, letter) may send down, where the tree is not at hand."""
+    flow = Flow.DONE
+    for status, letter in rows:
+        if letter in OF_LETTER:
+            flow = max(flow, FLOW_AFTER.get(OF_LETTER[letter], Flow.UNFINISHED))
+        elif status == "REVOKED":
+            flow = max(flow, Flow.CANCELLED)
+    return flow
 
 
 def overall(counts: Mapping[State, int], *, cancelled: bool = False, problem: bool = False) -> Overall:
