@@ -1,0 +1,36 @@
+"""`manage.py discard_dead_letters`."""
+
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from deadletters.discard import NotDiscardable, discard_many
+from deadletters.management.selecting import CHUNK, ActingCommand
+
+
+class Command(ActingCommand):
+    """Examples:
+    manage.py discard_dead_letters 42 --reason "the customer is gone"
+    manage.py discard_dead_letters --task old.task --reason "the task was removed" --dry-run
+
+    A discarded letter stays until it is pruned, and can be restored in the console until then.
+    """
+
+    help = "Give up on open dead letters, with a reason."
+    permission = "deadletters.discard_deadletter"
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        by = self.actor(options)
+        letters = self.chosen(options).letters().order_by("id")
+        if options["dry_run"]:
+            count, words = letters.count(), "Would discard {} letters. Nothing was changed."
+        else:
+            try:
+                count = discard_many(letters.iterator(chunk_size=CHUNK), by=by, reason=options["reason"])
+            except NotDiscardable as refusal:
+                raise CommandError(f"--reason is missing. {refusal}", returncode=2) from None
+            words = "Discarded {} letters."
+        if options["json"]:
+            self.say_json({"would_discard" if options["dry_run"] else "discarded": count})
+        else:
+            self.stdout.write(words.format(count))

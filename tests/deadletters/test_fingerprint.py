@@ -1,0 +1,51 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deadletters.envelope import clean
+from deadletters.fingerprint import fingerprint, normalise
+
+TRACEBACK = """Traceback (most recent call last):
+  File "/srv/app/.venv/lib/python3.11/site-packages/celery/app/trace.py", line 453, in trace_task
+  File "/srv/app/sales/tasks.py", line {line}, in price
+  File "/srv/app/.venv/lib/python3.11/site-packages/httpx/_client.py", line 1053, in get
+httpx.ReadTimeout: timed out"""
+
+
+def of(message, line=118, **changes):
+    facts = {
+        "task_name": "sales.price",
+        "cause": "exception",
+        "exception_type": "ReadTimeout",
+        "message": message,
+        "traceback": TRACEBACK.format(line=line),
+    }
+    return fingerprint(**{**facts, **changes})
+
+
+def test_numbers_ids_addresses_and_paths_do_not_split_an_error():
+    a = of(
+        "no row 17 at https://a.example/x?id=1 in /var/data/a.csv for 7f832af1-1122-4e71-a3c7-1987284ecad9 <object at 0x7f01>"
+    )
+    b = of(
+        "no row 9,321 at http://b.example/y in /srv/b/c.csv for 00000000-0000-4000-8000-000000000000 <object at 0x99aa>",
+        line=230,
+    )
+    assert a == b
+
+
+def test_other_words_another_task_or_another_place_is_another_error():
+    assert len({of("timed out"), of("refused"), of("timed out", task_name="x"), of("timed out", traceback="")}) == 4
+
+
+@given(st.integers(0, 10**12), st.uuids(), st.ip_addresses(v=4))
+def test_any_number_id_and_address_reads_the_same(number, uuid, address):
+    assert normalise(f"row {number} of {uuid} at {address}") == normalise(
+        "row 1 of 7f832af1-1122-4e71-a3c7-1987284ecad9 at 10.0.0.1"
+    )
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_any_text_can_be_stored(text):
+    cleaned = clean(text)
+    cleaned.encode("utf-8")
+    assert "\x00" not in cleaned
