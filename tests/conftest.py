@@ -8,6 +8,7 @@ from django.contrib.auth import get_user_model
 
 from tests import tasks  # noqa: F401  (the tests' process knows the same tasks as the tests' workers)
 from tests.processes import Worker
+from tests.web import Web
 from tests.rabbitmq import rabbitmq_url  # noqa: F401  (a fixture)
 
 
@@ -27,3 +28,11 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def admin_user(db):
     return get_user_model().objects.create_superuser("admin", "admin@localhost", "password")
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    """A web server on loopback, programmed by the test."""
+    server = Web()
+    yield server
+    server.stop()
