@@ -1,5 +1,9 @@
 """The addresses of this room that are not admin pages."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from pipelines import views
+
+urlpatterns = [
+    path("samples/<str:name>", views.sample, name="sample"),
+]
