@@ -172,7 +172,7 @@ DJANGO_CELERY_BEAT_TZ_AWARE = True
 # --- The house ------------------------------------------------------------------------------------------------------
 
 # Modules with pipelines, besides each app's `pipelines.py`.
-PIPELINES = ["pipelines.arithmetic"]
+PIPELINES = ["pipelines.arithmetic", "pipelines.images"]
 RETRY_BACKOFF_MAX = ENV.RETRY_BACKOFF_MAX
 STORAGE_URL = ENV.STORAGE_URL or f"file://{VAR_DIR / 'storage'}"
 UPLOAD_URL = ENV.UPLOAD_URL or f"file://{VAR_DIR / 'uploads'}"
