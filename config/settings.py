@@ -108,6 +108,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 # Without `collectstatic` (bin/up, tests) WhiteNoise serves from the apps' folders; an image collects and hashes them.
 _collected = (STATIC_ROOT / "staticfiles.json").exists()
 WHITENOISE_USE_FINDERS = not _collected
+WHITENOISE_AUTOREFRESH = not _collected  # else it warns of the folder that is not there
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
