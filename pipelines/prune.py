@@ -1,0 +1,101 @@
+"""Results, runs and chords that are old and that nothing needs any more."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import connection
+
+# Rows one statement deletes: a lock of milliseconds, and a stop loses one batch at most.
+BATCH = 1000
+
+# A letter that waits or is under way needs its own result, those of its whole run, and those its chord collects.
+RESULTS = """
+    SELECT result.id FROM django_celery_results_taskresult result
+     WHERE result.date_done < statement_timestamp() - %(age)s
+       AND NOT EXISTS (SELECT FROM deadletters_deadletter letter
+                        WHERE letter.task_id = result.task_id AND letter.state IN ('open', 'replaying'))
+       AND NOT EXISTS (SELECT FROM pipelines_step mine
+                         JOIN pipelines_step other ON other.run_id = mine.run_id
+                         JOIN deadletters_deadletter letter ON letter.task_id = other.task_id
+                        WHERE mine.task_id = result.task_id AND letter.state IN ('open', 'replaying'))
+       AND NOT EXISTS (SELECT FROM pipelines_chord chord
+                        WHERE chord.state <> 'done' AND chord.body_id = result.task_id AND chord.body_id <> '')
+       AND result.task_id NOT IN (SELECT part #>> '{}' FROM pipelines_chord chord,
+                                         jsonb_path_query(chord.header, '$.** ? (@.type() == "string")') part
+                                   WHERE chord.state <> 'done')
+"""
+
+# Saved groups: the group of a waiting letter is asked for by id.
+GROUPS = """
+    SELECT saved.id FROM django_celery_results_groupresult saved
+     WHERE saved.date_done < statement_timestamp() - %(age)s
+       AND NOT EXISTS (SELECT FROM deadletters_deadletter letter
+                        WHERE letter.group_id = saved.group_id AND letter.state IN ('open', 'replaying'))
+       AND NOT EXISTS (SELECT FROM pipelines_chord chord WHERE chord.group_id = saved.group_id AND chord.state <> 'done')
+"""
+
+# An old run may still be at work, or wait for a replay.
+RUNS = """
+    SELECT run.id FROM pipelines_run run
+     WHERE run.created_at < statement_timestamp() - %(age)s
+       AND NOT EXISTS (SELECT FROM pipelines_step step
+                         JOIN deadletters_deadletter letter ON letter.task_id = step.task_id
+                        WHERE step.run_id = run.id AND letter.state IN ('open', 'replaying'))
+       AND NOT EXISTS (SELECT FROM pipelines_step step
+                         JOIN django_celery_results_taskresult result ON result.task_id = step.task_id
+                        WHERE step.run_id = run.id AND result.date_done >= statement_timestamp() - %(age)s)
+"""
+
+# A waiting or dispatching chord is never let go. A failed one is, once no letter of its lifetime waits any more: the step of a
+# header's chain that died carries no group id, so the time is the only sure bond (a day's slack for clocks and slow captures).
+CHORDS = """
+    SELECT chord.id FROM pipelines_chord chord
+     WHERE chord.updated_at < statement_timestamp() - %(age)s
+       AND (chord.state = 'done' OR chord.state = 'failed' AND NOT EXISTS (
+               SELECT FROM deadletters_deadletter letter
+                WHERE letter.state IN ('open', 'replaying')
+                  AND (letter.group_id = chord.group_id
+                       OR letter.died_at BETWEEN chord.created_at - interval '1 day' AND chord.updated_at + interval '1 day')))
+"""
+
+
+def prune_results(older_than: timedelta, *, dry_run: bool = False) -> int:
+    """Delete results (and saved groups) that ended more than `older_than` ago; returns how many.
+
+    Spared: what open and replaying letters, the rest of their runs, and chords that are not done still need.
+    """
+    return _prune(RESULTS, "django_celery_results_taskresult", older_than, dry_run=dry_run) + _prune(
+        GROUPS, "django_celery_results_groupresult", older_than, dry_run=dry_run
+    )
+
+
+def prune_chords(older_than: timedelta, *, dry_run: bool = False) -> int:
+    """Delete chords that were done, or failed for good, more than `older_than` ago; returns how many."""
+    return _prune(CHORDS, "pipelines_chord", older_than, dry_run=dry_run)
+
+
+def prune_runs(older_than: timedelta, *, dry_run: bool = False) -> int:
+    """Delete runs, with their steps, that began more than `older_than` ago and did nothing since; returns how many.
+
+    Spared: runs with an open or replaying letter.
+    """
+    return _prune(RUNS, "pipelines_run", older_than, dry_run=dry_run, also=("pipelines_step", "run_id"))
+
+
+def _prune(which: str, table: str, older_than: timedelta, *, dry_run: bool, also: tuple[str, str] | None = None) -> int:
+    values: dict[str, Any] = {"age": older_than, "batch": BATCH}
+    with connection.cursor() as cursor:
+        if dry_run:
+            cursor.execute(f"SELECT count(*) FROM ({which}) doomed", values)  # noqa: S608  (the statements above)
+            counted: int = next(iter(cursor))[0]
+            return counted
+        doomed = f"doomed AS MATERIALIZED ({which} LIMIT %(batch)s)"
+        # Foreign keys are checked at the end of the statement, so parents and children may go in one.
+        children = f", children AS (DELETE FROM {also[0]} WHERE {also[1]} IN (SELECT id FROM doomed))" if also else ""  # noqa: S608
+        statement = f"WITH {doomed}{children} DELETE FROM {table} WHERE id IN (SELECT id FROM doomed)"  # noqa: S608
+        total: int = 0
+        while True:
+            cursor.execute(statement, values)
+            total += cursor.rowcount
+            if cursor.rowcount < BATCH:
+                return total
