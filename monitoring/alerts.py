@@ -1,0 +1,124 @@
+"""Who hears of a new dead letter, and how often."""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from celery import current_app
+from django.conf import settings
+from django.db import connection
+from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from kombu.exceptions import OperationalError
+
+from deadletters.models import DeadLetter
+from monitoring.channels import mail, slack
+from monitoring.notice import Notice, one_line
+
+logger = logging.getLogger(__name__)
+
+CHANNELS = {"monitoring.alert_slack": slack, "monitoring.alert_mail": mail}
+
+# The row count is the referee between workers, the database's clock their common one: a row comes back to the one that may speak.
+CLAIM = """
+    INSERT INTO monitoring_alert AS alert (fingerprint, last_sent_at, held_back, told)
+    VALUES (%(fingerprint)s, statement_timestamp(), 0, 0)
+    ON CONFLICT (fingerprint) DO UPDATE
+       SET last_sent_at = excluded.last_sent_at, told = alert.held_back, held_back = 0
+     WHERE alert.last_sent_at <= excluded.last_sent_at - %(every)s
+    RETURNING told
+"""
+HOLD_BACK = "UPDATE monitoring_alert SET held_back = held_back + 1 WHERE fingerprint = %(fingerprint)s"
+# Nobody could be told: the claim goes back, so that the next death speaks for this one too.
+GIVE_BACK = """
+    UPDATE monitoring_alert
+       SET held_back = held_back + told + 1, told = 0, last_sent_at = last_sent_at - %(every)s
+     WHERE fingerprint = %(fingerprint)s
+"""
+
+
+def alert(dead_letter: DeadLetter) -> bool:
+    """Tell every configured channel of `dead_letter`, at most once per error in ALERT_EVERY seconds; returns whether it was told.
+
+    Only publishes tasks: nothing here waits for Slack or a mail server.
+    """
+    channels = [task for task, channel in CHANNELS.items() if channel.configured()]
+    # An alert that dies must not alert of its own death.
+    if not channels or dead_letter.task_name in CHANNELS:
+        return False
+    # Letters without a fingerprint never became a task; their cause groups them well enough.
+    key: dict[str, Any] = {
+        "fingerprint": dead_letter.fingerprint or dead_letter.cause,
+        "every": timedelta(seconds=settings.ALERT_EVERY),
+    }
+    held_back = _claim(key)
+    if held_back is None:
+        return False
+    try:
+        for name in channels:
+            current_app.send_task(name, (dead_letter.pk, held_back), ignore_result=True)
+    except OperationalError:
+        logger.exception("alert.not_published", extra={"dead_letter": dead_letter.pk})
+        with connection.cursor() as cursor:
+            cursor.execute(GIVE_BACK, key)
+        return False
+    return True
+
+
+def notice(dead_letter: DeadLetter, held_back: int = 0) -> Notice:
+    """What is said about one letter: what died, of what, how many like it were held back, and where to look."""
+    error = one_line(": ".join(filter(None, (dead_letter.exception_type, dead_letter.exception_message))))
+    lines = [
+        _("Task: %s") % (dead_letter.task_name or _("unknown")),
+        _("Error: %s") % (error or _("none was recorded")),
+        _("Cause: %s") % dead_letter.get_cause_display(),
+    ]
+    if held_back:
+        lines.append(
+            ngettext(
+                "%d more died of the same error since the last alert.",
+                "%d more died of the same error since the last alert.",
+                held_back,
+            )
+            % held_back
+        )
+    what = dead_letter.task_name or dead_letter.get_cause_display()
+    return Notice(
+        subject=one_line(_("Dead letter: %s") % what, 120),
+        text="\n".join(lines),
+        link=link("deadletter_change", dead_letter.pk),
+    )
+
+
+def deliver(name: str, dead_letter_id: int, held_back: int) -> None:
+    """Send the notice of one letter through the channel of the task `name`; a letter that was deleted meanwhile is none.
+
+    Raises:
+        NotDeliveredYet, NotDelivered: as the channel says.
+    """
+    dead_letter = DeadLetter.objects.defer("traceback", "body").filter(pk=dead_letter_id).first()
+    if dead_letter is None:
+        logger.info("alert.letter_is_gone", extra={"dead_letter": dead_letter_id})
+        return
+    CHANNELS[name].send(notice(dead_letter, held_back))
+    logger.info("alert.sent", extra={"dead_letter": dead_letter_id, "held_back": held_back})
+
+
+def link(view: str, *arguments: object) -> str:
+    """The whole address of a console page of `deadletters`; the console's front page where that page is not installed."""
+    try:
+        return settings.SITE_URL + reverse(f"admin:deadletters_{view}", args=arguments)
+    except NoReverseMatch:
+        return settings.SITE_URL + "/"
+
+
+def _claim(key: dict[str, Any]) -> int | None:
+    """How many were held back before this one, or None: somebody has just spoken of this error."""
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM, key)
+        if row := cursor.fetchone():
+            told: int = row[0]
+            return told
+        cursor.execute(HOLD_BACK, key)
+    return None
