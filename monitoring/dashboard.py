@@ -1,0 +1,225 @@
+"""The figures of the first screen: a fixed number of read-only queries, each bounded and on an index, however many rows there are."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from celery import states
+from django.core.cache import cache
+from django.db.models import Count, DateTimeField, F, Func, Max, Q, QuerySet, Value
+from django.utils import timezone
+from django_celery_results.models import TaskResult
+
+from deadletters.models import DeadLetter, State
+from monitoring import heartbeats, workers
+from monitoring.workers import BrokerAway, Queue, Workers
+from pipelines.models import Run
+
+Answer = TypeVar("Answer")
+
+BIN = timedelta(minutes=30)
+BINS = 48
+HOUR = timedelta(hours=1)
+RECENT = timedelta(minutes=5)
+# Beyond this many a count says "at least": counting a million rows takes longer than reading the page.
+COUNTED = 100_000
+# Errors are grouped over this many of the newest open letters.
+GROUPED = 20_000
+LISTED = 6
+# The finished half hours of the chart change no more, but results may still be loaded into them.
+CHART_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bin:
+    """Half an hour of finished tasks."""
+
+    start: datetime
+    succeeded: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Error:
+    """The open letters of one bug. `hourly` counts its deaths of the last 24 hours, oldest first; `letter` is the newest."""
+
+    fingerprint: str
+    letter: DeadLetter
+    open: int
+    hourly: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What finished lately. `failure` is a share of 0 to 1; None when nothing finished within the hour."""
+
+    succeeded: int
+    failed: int
+    per_minute: float
+
+    @property
+    def failure(self) -> float | None:
+        """Failed of all finished within the hour."""
+        finished = self.succeeded + self.failed
+        return self.failed / finished if finished else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """All of the first screen. `workers` and `queues` are None while the broker is away."""
+
+    at: datetime
+    open: int
+    died_today: int
+    oldest: DeadLetter | None
+    rates: Rates
+    bins: list[Bin]
+    errors: list[Error]
+    queues: list[Queue] | None
+    workers: Workers | None
+    heartbeat: datetime | None
+    running: list[TaskResult]
+    runs: list[Run]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing has ever happened here, as far as the screen can tell."""
+        quiet = not any(bin_.succeeded or bin_.failed for bin_ in self.bins)
+        return quiet and not (self.open or self.runs or self.running)
+
+
+def figures() -> Figures:
+    """The figures as of now."""
+    now = timezone.now()
+    return Figures(
+        at=now,
+        open=open_letters(),
+        died_today=bounded(DeadLetter.objects.filter(died_at__gte=now - timedelta(days=1))),
+        oldest=oldest_open(),
+        rates=rates(now),
+        bins=bins(now),
+        errors=errors(now),
+        queues=_or_none(workers.queues),
+        workers=_or_none(workers.alive),
+        heartbeat=heartbeats.last(),
+        running=list(_results().filter(status=states.STARTED).order_by("-date_done")[:LISTED]),
+        runs=list(Run.objects.defer("tree", "parameters").order_by("-created_at")[:LISTED]),
+    )
+
+
+def bounded(rows: QuerySet[Any], most: int = COUNTED) -> int:
+    """How many `rows` there are, counted up to `most`."""
+    return rows.order_by()[:most].count()
+
+
+def open_letters() -> int:
+    """Open letters, counted up to COUNTED."""
+    return bounded(DeadLetter.objects.open())
+
+
+def oldest_open() -> DeadLetter | None:
+    """The open letter that waits longest."""
+    return DeadLetter.objects.open().only("task_name", "died_at").order_by("died_at", "id").first()
+
+
+def rates(now: datetime) -> Rates:
+    """What finished within the hour, and how much a minute within the last five."""
+    row = TaskResult.objects.filter(date_done__gte=now - HOUR, status__in=(states.SUCCESS, states.FAILURE)).aggregate(
+        succeeded=Count("pk", filter=Q(status=states.SUCCESS)),
+        failed=Count("pk", filter=Q(status=states.FAILURE)),
+        recent=Count("pk", filter=Q(date_done__gte=now - RECENT)),
+    )
+    return Rates(succeeded=row["succeeded"], failed=row["failed"], per_minute=row["recent"] / 5)
+
+
+def bins(now: datetime) -> list[Bin]:
+    """Finished tasks of the last 24 hours by half hours, oldest first; the last one is under way."""
+    first = (
+        datetime.fromtimestamp(now.timestamp() // BIN.total_seconds() * BIN.total_seconds(), now.tzinfo)
+        - (BINS - 1) * BIN
+    )
+    recent = first + (BINS - 2) * BIN
+    key = f"monitoring.bins.{first.timestamp():.0f}"
+    finished = cache.get(key)
+    if finished is None:
+        finished = _bins(first, recent)
+        cache.set(key, finished, CHART_SECONDS)
+    counts = {**finished, **_bins(recent, now + BIN)}
+    return [
+        Bin(
+            start=start, succeeded=counts.get((start, states.SUCCESS), 0), failed=counts.get((start, states.FAILURE), 0)
+        )
+        for start in (first + i * BIN for i in range(BINS))
+    ]
+
+
+def errors(now: datetime, most: int = LISTED) -> list[Error]:
+    """The bugs with the most open letters, in three queries."""
+    newest = DeadLetter.objects.open().order_by("-died_at", "-id").values("pk")[:GROUPED]
+    grouped = (
+        DeadLetter.objects.filter(pk__in=newest)
+        .order_by()
+        .values("fingerprint")
+        .annotate(open=Count("pk"), sample=Max("pk"))
+        .order_by("-open", "-sample")[:most]
+    )
+    groups = list(grouped)
+    letters = DeadLetter.objects.defer("traceback", "body", "headers", "properties").in_bulk(
+        [row["sample"] for row in groups]
+    )
+    hourly = _hourly([row["fingerprint"] for row in groups], now)
+    return [
+        Error(
+            fingerprint=row["fingerprint"],
+            open=row["open"],
+            letter=letters[row["sample"]],
+            hourly=hourly[row["fingerprint"]],
+        )
+        for row in groups
+        if row["sample"] in letters  # else it was pruned between the queries
+    ]
+
+
+def _hourly(fingerprints: list[str], now: datetime) -> dict[str, tuple[int, ...]]:
+    first = now - 24 * HOUR
+    rows = (
+        # Every state is named so that the index (fingerprint, state, died_at) serves the dates too.
+        DeadLetter.objects.filter(fingerprint__in=fingerprints, state__in=State.values, died_at__gt=first)
+        .order_by()
+        .values("fingerprint", hour=_slot("died_at", HOUR, first))
+        .annotate(deaths=Count("pk"))
+    )
+    counts: dict[str, list[int]] = defaultdict(lambda: [0] * 24)
+    for row in rows:
+        counts[row["fingerprint"]][min((row["hour"] - first) // HOUR, 23)] += row["deaths"]
+    return defaultdict(lambda: (0,) * 24, {name: tuple(values) for name, values in counts.items()})
+
+
+def _bins(since: datetime, until: datetime) -> dict[tuple[datetime, str], int]:
+    rows = (
+        TaskResult.objects.filter(
+            date_done__gte=since, date_done__lt=until, status__in=(states.SUCCESS, states.FAILURE)
+        )
+        .order_by()
+        .values_list(_slot("date_done", BIN, since), "status")
+        .annotate(Count("pk"))
+    )
+    return {(start, status): count for start, status, count in rows}
+
+
+def _slot(field: str, width: timedelta, origin: datetime) -> Func:
+    return Func(Value(width), F(field), Value(origin), function="date_bin", output_field=DateTimeField())
+
+
+def _results() -> QuerySet[Any]:
+    results: QuerySet[Any] = TaskResult.objects.defer("result", "traceback", "meta", "task_args", "task_kwargs")
+    return results
+
+
+def _or_none(ask: Callable[[], Answer]) -> Answer | None:
+    try:
+        return ask()
+    except BrokerAway:
+        return None

@@ -1,0 +1,118 @@
+"""Figures for Prometheus, read from the store and the broker at each scrape: counts are right after a restart, and workers need no port."""
+
+import platform
+from collections.abc import Callable, Iterable, Iterator
+
+import celery
+import django
+from celery import states
+from django.db import DatabaseError
+from django.db.models import Count
+from django.utils import timezone
+from django_celery_results.models import TaskResult
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from deadletters.models import Cause, DeadLetter, State
+from monitoring import dashboard, heartbeats, workers
+from monitoring.workers import BrokerAway
+
+# States that are always shown, so that a rate over them has no gaps.
+SHOWN = (states.SUCCESS, states.FAILURE, states.RETRY, states.STARTED, states.REVOKED)
+
+
+class StoreCollector:
+    """Reads everything when scraped. A part that is away is missing and told by redeliver_up{part="…"} 0."""
+
+    def describe(self) -> list[Metric]:
+        """Nothing: else registering would already scrape."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, then which parts answered."""
+        up = GaugeMetricFamily(
+            "redeliver_up", "Whether this part answered the scrape (1) or is away (0).", labels=["part"]
+        )
+        yield _build_info()
+        for part, read, away in (("database", _database, DatabaseError), ("broker", _broker, BrokerAway)):
+            metrics = _read(read, away)
+            up.add_metric([part], 0 if metrics is None else 1)
+            yield from metrics or ()
+        yield up
+
+
+def text() -> bytes:
+    """One scrape in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(StoreCollector())
+    return generate_latest(registry)
+
+
+def _read(read: Callable[[], Iterable[Metric]], away: type[Exception]) -> list[Metric] | None:
+    try:
+        return list(read())
+    except away:
+        return None
+
+
+def _build_info() -> Metric:
+    info = GaugeMetricFamily(
+        "redeliver_build_info", "Always 1; the versions are in the labels.", labels=["python", "django", "celery"]
+    )
+    info.add_metric([platform.python_version(), django.get_version(), celery.__version__], 1)
+    return info
+
+
+def _database() -> Iterator[Metric]:
+    now = timezone.now()
+    letters = GaugeMetricFamily(
+        "redeliver_dead_letters", f"Dead letters by state, counted up to {dashboard.COUNTED}.", labels=["state"]
+    )
+    for state in State.values:
+        letters.add_metric([state], dashboard.bounded(DeadLetter.objects.filter(state=state)))
+    yield letters
+    newest = DeadLetter.objects.open().order_by("-died_at", "-id").values("pk")[: dashboard.GROUPED]
+    causes = dict(DeadLetter.objects.filter(pk__in=newest).order_by().values_list("cause").annotate(Count("pk")))
+    yield _by(
+        "redeliver_open_dead_letters", f"Open dead letters by cause, among the newest {dashboard.GROUPED}.", "cause",
+        {cause: causes.get(cause, 0) for cause in Cause.values},
+    )  # fmt: skip
+    oldest = dashboard.oldest_open()
+    yield GaugeMetricFamily(
+        "redeliver_oldest_open_dead_letter_age_seconds", "Age of the open letter that waits longest; 0 when none is open.",
+        value=(now - oldest.died_at).total_seconds() if oldest else 0,
+    )  # fmt: skip
+    results = (
+        TaskResult.objects.filter(date_done__gte=now - dashboard.HOUR)
+        .order_by()
+        .values_list("status")
+        .annotate(Count("pk"))
+    )
+    yield _by(
+        "redeliver_results_last_hour",
+        "Results by state, touched within the last hour.",
+        "state",
+        {**dict.fromkeys(SHOWN, 0), **dict(results)},
+    )
+    if heartbeat := heartbeats.last():
+        yield GaugeMetricFamily(
+            "redeliver_beat_last_heartbeat_age_seconds", "Seconds since beat's heartbeat came through a worker.",
+            value=max(0.0, (now - heartbeat).total_seconds()),
+        )  # fmt: skip
+
+
+def _broker() -> Iterator[Metric]:
+    yield GaugeMetricFamily("redeliver_workers", "Workers that answered a ping.", value=len(workers.alive().alive))
+    yield _by(
+        "redeliver_queue_depth",
+        "Messages that wait in a queue.",
+        "queue",
+        {queue.name: queue.waiting for queue in workers.queues()},
+    )
+
+
+def _by(name: str, documentation: str, label: str, values: dict[str, int]) -> Metric:
+    family = GaugeMetricFamily(name, documentation, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family

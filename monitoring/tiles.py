@@ -1,0 +1,155 @@
+"""The first row of the dashboard, and what is wrong right now: figures -> words; pure."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from monitoring import heartbeats
+from monitoring.charts import Spark, spark
+from monitoring.dashboard import COUNTED, Figures
+
+# Shares of failed tasks within the hour.
+FAILING, FAILING_BADLY = 0.01, 0.05
+# Fewer finished tasks than this say nothing about a rate.
+ENOUGH = 20
+BACKING_UP = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One figure. `tone`: ok, quiet (nothing to tell), warn or bad; `page` names the list behind it."""
+
+    page: str
+    title: str
+    value: str
+    note: str
+    tone: str
+    spark: Spark | None = None
+
+
+def tiles(figures: Figures) -> list[Tile]:
+    """The seven figures, left to right by how much they matter at night."""
+    return [
+        _open(figures), _oldest(figures), _failure_rate(figures), _per_minute(figures),
+        _queued(figures), _workers(figures), _beat(figures),
+    ]  # fmt: skip
+
+
+def troubles(figures: Figures) -> list[str]:
+    """What is wrong right now, a sentence each with what to do; empty when all is well."""
+    found = []
+    if figures.workers is None or figures.queues is None:
+        found.append(_("The broker does not answer: nothing can be sent or run until it is back."))
+    elif not figures.workers.alive:
+        found.append(_("No worker answers: tasks wait. Start one."))
+    if figures.heartbeat and figures.at - figures.heartbeat > heartbeats.LATE:
+        found.append(
+            _("Beat's last heartbeat is %s old: schedules may not run. Check that beat and a worker are running.")
+            % age(figures.at - figures.heartbeat)
+        )
+    rates = figures.rates
+    if rates.failure is not None and rates.failure >= FAILING_BADLY and rates.succeeded + rates.failed >= ENOUGH:
+        found.append(_("%s of all tasks failed within the last hour.") % _percent(rates.failure))
+    return found
+
+
+def age(duration: timedelta) -> str:
+    """A duration in at most two units: "45 s", "12 m", "3 h 5 m", "18 d 0 h"."""
+    seconds = max(0, int(duration.total_seconds()))
+    if seconds < 60:
+        return _("%d s") % seconds
+    if seconds < 3600:
+        return _("%d m") % (seconds // 60)
+    if seconds < 86_400:
+        return _("%(h)d h %(m)d m") % {"h": seconds // 3600, "m": seconds % 3600 // 60}
+    return _("%(d)d d %(h)d h") % {"d": seconds // 86_400, "h": seconds % 86_400 // 3600}
+
+
+def _open(figures: Figures) -> Tile:
+    most = "+" if figures.open >= COUNTED else ""
+    return Tile(
+        page="open", title=_("Open dead letters"), value=_number(figures.open) + most, tone="bad" if figures.open else "ok",
+        note=_("%s died in 24 h") % _number(figures.died_today),
+    )  # fmt: skip
+
+
+def _oldest(figures: Figures) -> Tile:
+    if figures.oldest is None:
+        return Tile(page="oldest", title=_("Oldest open"), value="–", note=_("nothing waits"), tone="ok")
+    waits = figures.at - figures.oldest.died_at
+    tone = "bad" if waits >= timedelta(days=1) else "warn"
+    return Tile(page="oldest", title=_("Oldest open"), value=age(waits), note=figures.oldest.task_name, tone=tone)
+
+
+def _failure_rate(figures: Figures) -> Tile:
+    rate, title = figures.rates.failure, _("Failure rate, 1 h")
+    if rate is None:
+        return Tile(page="failed", title=title, value="–", note=_("nothing finished"), tone="quiet")
+    tone = "ok" if rate < FAILING else "warn" if rate < FAILING_BADLY else "bad"
+    note = _("%(failed)s of %(all)s tasks") % {
+        "failed": _number(figures.rates.failed),
+        "all": _number(figures.rates.succeeded + figures.rates.failed),
+    }
+    return Tile(
+        page="failed",
+        title=title,
+        value=_percent(rate),
+        note=note,
+        tone=tone,
+        spark=spark([b.failed for b in figures.bins]),
+    )
+
+
+def _per_minute(figures: Figures) -> Tile:
+    line = spark([b.succeeded + b.failed for b in figures.bins])
+    value = number_format(figures.rates.per_minute, 1 if figures.rates.per_minute < 100 else 0)
+    return Tile(
+        page="results", title=_("Tasks / min"), value=value, note=_("last 5 minutes"), spark=line,
+        tone="ok" if figures.rates.per_minute else "quiet",
+    )  # fmt: skip
+
+
+def _queued(figures: Figures) -> Tile:
+    if figures.queues is None:
+        return Tile(page="queues", title=_("Queued"), value="–", note=_("broker away"), tone="bad")
+    fullest = max(figures.queues, key=lambda queue: queue.waiting, default=None)
+    waiting = sum(queue.waiting for queue in figures.queues)
+    note = f"{fullest.name}: {_number(fullest.waiting)}" if fullest and waiting else _("nothing waits")
+    tone = "warn" if waiting >= BACKING_UP else "ok"
+    return Tile(page="queues", title=_("Queued"), value=_number(waiting), note=note, tone=tone)
+
+
+def _workers(figures: Figures) -> Tile:
+    title, workers = _("Workers alive"), figures.workers
+    if workers is None:
+        return Tile(page="workers", title=title, value="–", note=_("broker away"), tone="bad")
+    if workers.silent:
+        name, seconds = workers.silent[0]
+        note = _("%(name)s silent for %(age)s") % {"name": name, "age": age(timedelta(seconds=seconds))}
+        value = f"{len(workers.alive)} / {len(workers.alive) + len(workers.silent)}"
+        return Tile(page="workers", title=title, value=value, note=note, tone="warn" if workers.alive else "bad")
+    if not workers.alive:
+        return Tile(page="workers", title=title, value="0", note=_("start one"), tone="bad")
+    others = len(workers.alive) - 1
+    note = workers.alive[0] + (ngettext(" and %d more", " and %d more", others) % others if others else "")
+    return Tile(page="workers", title=title, value=str(len(workers.alive)), note=note, tone="ok")
+
+
+def _beat(figures: Figures) -> Tile:
+    title = _("Beat's last tick")
+    if figures.heartbeat is None:
+        return Tile(page="schedules", title=title, value="–", note=_("no heartbeat yet"), tone="quiet")
+    since = figures.at - figures.heartbeat
+    tone = "bad" if since > heartbeats.LATE else "ok"
+    return Tile(page="schedules", title=title, value=age(since), note=_("through beat and a worker"), tone=tone)
+
+
+def _number(value: int) -> str:
+    return number_format(value, force_grouping=True)
+
+
+def _percent(share: float) -> str:
+    return number_format(share * 100, 1) + " %"

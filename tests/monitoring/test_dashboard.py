@@ -1,0 +1,201 @@
+import re
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from django_celery_results.models import TaskResult
+
+from deadletters.models import State
+from monitoring import dashboard, heartbeats, tiles
+from monitoring.workers import Queue, Workers
+from pipelines.models import Run
+
+pytestmark = pytest.mark.django_db
+
+
+def result(status="SUCCESS", ago=timedelta(minutes=1), **fields):
+    row = TaskResult.objects.create(
+        task_id=str(uuid.uuid4()), status=status, task_name="shop.charge", content_type="application/json", **fields
+    )
+    TaskResult.objects.filter(pk=row.pk).update(date_done=timezone.now() - ago)  # auto_now
+    return row
+
+
+def run():
+    return Run.objects.create(pipeline="images", tree={"kind": "task"}, result_id=str(uuid.uuid4()))
+
+
+@pytest.fixture
+def page(client, admin_user):
+    client.force_login(admin_user)
+    return lambda **headers: client.get("/", headers=headers)
+
+
+def test_the_front_page_is_the_dashboard(page):
+    response = page()
+    assert response.status_code == 200
+    assert "monitoring/dashboard.html" in [template.name for template in response.templates]
+
+
+def test_strangers_are_sent_to_the_login(client):
+    response = client.get("/")
+    assert response.status_code == 302
+    assert "/login/" in response.headers["Location"]
+
+
+def test_an_empty_house_says_so(page):
+    assert "Nothing has run yet." in page().content.decode()
+
+
+def test_many_rows_take_as_many_queries_as_one(page, letter):
+    def add(number):
+        letter(fingerprint=f"{number % 8:032}")
+        result()
+        result("STARTED")
+        run()
+
+    add(0)
+    page()  # the first one also asks who is alive
+    with CaptureQueriesContext(connection) as one:
+        page()
+    for number in range(30):
+        add(number)
+    with CaptureQueriesContext(connection) as many:
+        page()
+    assert len(many) == len(one) <= 18
+
+
+def test_the_figures_are_those_of_the_store(letter, page):
+    now = timezone.now()
+    for minutes in (1, 5, 3000):
+        letter(died_at=now - timedelta(minutes=minutes), fingerprint="a")
+    letter(fingerprint="b", task_name="mail.send")
+    letter(fingerprint="a", state=State.RESOLVED)
+    for _ in range(3):
+        result()
+    result("FAILURE", timedelta(minutes=30))
+    result("FAILURE", timedelta(hours=5))
+    result("STARTED")
+    figures = dashboard.figures()
+    assert (figures.open, figures.died_today) == (4, 4)
+    assert figures.oldest.died_at == now - timedelta(minutes=3000)
+    assert (figures.rates.succeeded, figures.rates.failed, figures.rates.failure) == (3, 1, 0.25)
+    assert figures.rates.per_minute == pytest.approx(0.6)
+    assert sum(bin_.succeeded for bin_ in figures.bins) == 3
+    assert sum(bin_.failed for bin_ in figures.bins) == 2
+    assert len(figures.bins) == 48
+    assert [(error.fingerprint, error.open) for error in figures.errors] == [("a", 3), ("b", 1)]
+    assert sum(figures.errors[0].hourly) == 3  # the resolved one died today too, the oldest two days ago
+    assert figures.errors[1].letter.task_name == "mail.send"
+    assert len(figures.running) == 1
+    assert not figures.empty
+
+
+def test_half_hours_begin_at_the_half_hour_and_the_last_one_is_now():
+    bins = dashboard.bins(timezone.now())
+    assert all(bin_.start.minute in (0, 30) and not bin_.start.second for bin_ in bins)
+    assert bins[-1].start <= timezone.now() < bins[-1].start + dashboard.BIN
+
+
+def test_the_poller_gets_the_fragment_and_then_not_modified(page, letter):
+    letter(died_at=timezone.now() - timedelta(days=3, minutes=30))
+    first = page(x_fragment="1")
+    assert "<html" not in first.content.decode()
+    again = page(x_fragment="1", if_none_match=first.headers["ETag"])
+    assert again.status_code == 304
+    letter()
+    assert page(x_fragment="1", if_none_match=first.headers["ETag"]).status_code == 200
+
+
+def test_only_get_is_answered(client, admin_user):
+    client.force_login(admin_user)
+    assert client.post("/").status_code == 405
+
+
+def test_what_a_person_may_not_see_is_not_shown(client, letter):
+    letter(exception_message="very secret")
+    result("STARTED", task_args="x")
+    run()
+    clerk = get_user_model().objects.create_user("clerk", is_staff=True)
+    client.force_login(clerk)
+    text = client.get("/").content.decode()
+    for hidden in ("very secret", "Running now", "Latest runs", "Replay all", "deadletters/deadletter"):
+        assert hidden not in text
+    clerk.user_permissions.add(Permission.objects.get(codename="view_deadletter"))
+    text = client.get("/").content.decode()
+    assert "very secret" in text
+    assert "Replay all" not in text
+
+
+def test_the_page_keeps_to_the_content_security_policy(page, letter):
+    letter()
+    result()
+    run()
+    text = page().content.decode()
+    assert not re.search(r"\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)|<style", text)
+
+
+def test_the_text_of_an_error_is_no_markup(page, letter):
+    letter(exception_type="<b>X", exception_message="<script>alert(1)</script>", task_name='"><i>')
+    text = page().content.decode()
+    assert "<script>alert" not in text
+    assert "<b>X" not in text
+    assert '"><i>' not in text
+
+
+def figures(**changes):
+    now = timezone.now()
+    return dashboard.Figures(
+        **{
+            "at": now, "open": 0, "died_today": 0, "oldest": None, "bins": [], "errors": [], "running": [], "runs": [],
+            "rates": dashboard.Rates(succeeded=100, failed=0, per_minute=1.0), "heartbeat": now,
+            "queues": [Queue(name="default", waiting=0)], "workers": Workers(alive=("a@b",), silent=()), **changes,
+        }
+    )  # fmt: skip
+
+
+def test_nothing_is_told_while_all_is_well():
+    assert tiles.troubles(figures()) == []
+    assert {tile.tone for tile in tiles.tiles(figures())} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"workers": None, "queues": None}, "broker"),
+        ({"workers": Workers(alive=(), silent=(("a@b", 240.0),))}, "No worker"),
+        ({"heartbeat": timezone.now() - timedelta(hours=1)}, "heartbeat is 1 h 0 m old"),
+        ({"rates": dashboard.Rates(succeeded=90, failed=10, per_minute=1)}, "10.0 % of all tasks failed"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_sentence(changes, says):
+    assert says in tiles.troubles(figures(**changes))[0]
+    assert "bad" in {tile.tone for tile in tiles.tiles(figures(**changes))}
+
+
+def test_few_failures_of_few_tasks_are_no_trouble():
+    assert tiles.troubles(figures(rates=dashboard.Rates(succeeded=1, failed=1, per_minute=1))) == []
+
+
+@pytest.mark.parametrize(
+    ("duration", "words"),
+    [
+        (timedelta(seconds=-3), "0 s"), (timedelta(seconds=59), "59 s"), (timedelta(minutes=59, seconds=59), "59 m"),
+        (timedelta(hours=3, minutes=5), "3 h 5 m"), (timedelta(days=18, minutes=5), "18 d 0 h"),
+    ],
+)  # fmt: skip
+def test_ages_are_told_in_two_units_at_most(duration, words):
+    assert tiles.age(duration) == words
+
+
+def test_a_heartbeat_is_one_row_that_moves_on(django_assert_num_queries):
+    assert heartbeats.last() is None
+    heartbeats.record()
+    with django_assert_num_queries(1):
+        second = heartbeats.record()
+    assert heartbeats.last() == second
