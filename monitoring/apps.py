@@ -7,3 +7,11 @@ from django.utils.translation import gettext_lazy as _
 class MonitoringConfig(AppConfig):
     name = "monitoring"
     verbose_name = _("Monitoring")
+
+    def ready(self) -> None:
+        """Listen to deaths, measure durations, register the system checks."""
+        from deadletters.signals import dead_letter_opened  # noqa: PLC0415  (models are loaded only now)
+        from monitoring import checks, durations, receivers  # noqa: F401, PLC0415
+
+        dead_letter_opened.connect(receivers.on_dead_letter_opened, dispatch_uid="monitoring.alerts")
+        durations.connect()

@@ -1,0 +1,66 @@
+"""The tasks of this room; each calls one verb. Their names are stored in schedules and messages, so they never change."""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from celery import shared_task
+from django.conf import settings
+
+from monitoring import alerts, heartbeats, reports, retention
+from monitoring.notice import NotDeliveredYet
+
+logger = logging.getLogger(__name__)
+
+# About half an hour of tries, at 2, 4, 8 … seconds.
+DELIVERY: dict[str, Any] = {
+    "autoretry_for": (NotDeliveredYet,),
+    "retry_backoff": 2,
+    "retry_backoff_max": settings.RETRY_BACKOFF_MAX,
+    "max_retries": 10,
+    "soft_time_limit": 60,
+    "time_limit": 75,
+}
+
+
+@shared_task(name="monitoring.alert_slack", ignore_result=True, **DELIVERY)
+def alert_slack(dead_letter_id: int, held_back: int = 0) -> None:
+    """Tell Slack of one dead letter."""
+    alerts.deliver("monitoring.alert_slack", dead_letter_id, held_back)
+
+
+@shared_task(name="monitoring.alert_mail", ignore_result=True, **DELIVERY)
+def alert_mail(dead_letter_id: int, held_back: int = 0) -> None:
+    """Mail one dead letter to the ADMINS."""
+    alerts.deliver("monitoring.alert_mail", dead_letter_id, held_back)
+
+
+@shared_task(name="monitoring.heartbeat", soft_time_limit=10, time_limit=15)
+def heartbeat() -> str:
+    """Record that beat, the broker, a worker and the database work together; the dashboard and /metrics show its age."""
+    return heartbeats.record().isoformat()
+
+
+@shared_task(name="monitoring.daily_report", **DELIVERY)
+def daily_report() -> dict[str, Any]:
+    """Yesterday's runs, failures and slowest tasks, mailed to the ADMINS; returns the figures."""
+    return reports.daily()
+
+
+@shared_task(name="monitoring.digest", **DELIVERY)
+def digest() -> dict[str, Any]:
+    """The open dead letters grouped by error, mailed to the ADMINS when there are any; returns the figures."""
+    return reports.digest()
+
+
+@shared_task(name="monitoring.clean_up", soft_time_limit=1500, time_limit=1600)
+def clean_up() -> dict[str, int]:
+    """Delete what is older than RETENTION_DAYS and not needed any more; returns how many rows of each kind."""
+    return retention.prune(timedelta(days=settings.RETENTION_DAYS)).as_dict()
+
+
+@shared_task(name="monitoring.echo", soft_time_limit=10, time_limit=15)
+def echo(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Log and return the arguments: the task to try a schedule with."""
+    logger.info("task.echo", extra={"echo_args": args, "echo_kwargs": kwargs})
+    return {"args": list(args), "kwargs": kwargs}
