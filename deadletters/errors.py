@@ -1,0 +1,113 @@
+"""Open letters by error: one bug is one line. Read-only."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection
+from django.utils import timezone
+
+from deadletters.listing import COUNTED, Count
+from deadletters.models import Cause
+
+HOURS = 24
+SHOWN = 100
+
+# Every fingerprint: jumps from one to the next to fingerprint along the index letters_by_error.
+_ERRORS = """
+    WITH RECURSIVE jump(fingerprint) AS (
+        (SELECT fingerprint FROM deadletters_deadletter ORDER BY fingerprint LIMIT 1)
+        UNION ALL
+        SELECT (
+            SELECT letter.fingerprint FROM deadletters_deadletter letter
+            WHERE letter.fingerprint > jump.fingerprint ORDER BY letter.fingerprint LIMIT 1
+        )
+        FROM jump WHERE jump.fingerprint IS NOT NULL
+    )
+"""
+_COUNT_OPEN = """
+    SELECT count(*) FROM jump WHERE EXISTS (
+        SELECT FROM deadletters_deadletter letter WHERE letter.fingerprint = jump.fingerprint AND letter.state = 'open'
+    )
+"""
+# Counts each only as far as a page shows it.
+_OPEN = """
+    , error AS (
+        SELECT jump.fingerprint, (
+            SELECT count(*) FROM (
+                SELECT FROM deadletters_deadletter letter
+                WHERE letter.fingerprint = jump.fingerprint AND letter.state = 'open' LIMIT %(limit)s
+            ) capped
+        ) AS number
+        FROM jump WHERE jump.fingerprint IS NOT NULL
+    )
+    SELECT error.fingerprint, error.number, newest.*
+    FROM error CROSS JOIN LATERAL (
+        SELECT exception_type, left(exception_message, 300), cause, task_name, died_at FROM deadletters_deadletter letter
+        WHERE letter.fingerprint = error.fingerprint AND letter.state = 'open' ORDER BY died_at DESC LIMIT 1
+    ) newest
+    ORDER BY error.number DESC, newest.died_at DESC LIMIT %(shown)s
+"""
+_HOURLY = """
+    SELECT fingerprint, floor(extract(epoch FROM died_at - %(since)s) / 3600)::int AS hour, count(*)
+    FROM deadletters_deadletter WHERE fingerprint = ANY(%(fingerprints)s) AND died_at >= %(since)s
+    GROUP BY fingerprint, hour
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorGroup:
+    """The open letters of one bug; type, message and task are those of the newest."""
+
+    fingerprint: str
+    open: Count
+    exception_type: str
+    message: str
+    cause: Cause
+    task_name: str
+    last_seen: datetime
+    # Letters that died in each of the last HOURS hours, oldest first.
+    hourly: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The exception's type; the cause's name where nothing was raised."""
+        return self.exception_type or str(self.cause.label)
+
+
+def count_open_errors() -> int:
+    """How many different errors have open letters."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ERRORS + _COUNT_OPEN)
+        number: int = cursor.fetchone()[0]
+    return number
+
+
+def open_errors(shown: int = SHOWN) -> list[ErrorGroup]:
+    """The `shown` errors with the most open letters."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ERRORS + _OPEN, {"limit": COUNTED + 1, "shown": shown})
+        rows = cursor.fetchall()
+    hourly = _hourly([row[0] for row in rows])
+    return [
+        ErrorGroup(
+            fingerprint=fingerprint,
+            open=Count(min(number, COUNTED), exact=number <= COUNTED),
+            exception_type=exception_type,
+            message=message,
+            cause=Cause(cause),
+            task_name=task_name,
+            last_seen=died_at,
+            hourly=hourly[fingerprint],
+        )
+        for fingerprint, number, exception_type, message, cause, task_name, died_at in rows
+    ]
+
+
+def _hourly(fingerprints: list[str]) -> dict[str, tuple[int, ...]]:
+    since = timezone.now() - timedelta(hours=HOURS)
+    with connection.cursor() as cursor:
+        cursor.execute(_HOURLY, {"since": since, "fingerprints": fingerprints})
+        numbers = {(fingerprint, hour): number for fingerprint, hour, number in cursor.fetchall()}
+    return {
+        fingerprint: tuple(numbers.get((fingerprint, hour), 0) for hour in range(HOURS)) for fingerprint in fingerprints
+    }
