@@ -17,7 +17,8 @@ class PipelinesConfig(AppConfig):
     verbose_name = _("Pipelines")
 
     def ready(self) -> None:
-        """Import the pipelines: the modules that the settings name, and `pipelines.py` of any app. Connect the receivers."""
+        """Import the checks and the pipelines: the modules that the settings name, `pipelines.py` of any app. Connect the receivers."""
+        import_module("pipelines.checks")
         for module in settings.PIPELINES:
             import_module(module)
         autodiscover_modules("pipelines")

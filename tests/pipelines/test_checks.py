@@ -1,0 +1,74 @@
+import pytest
+from celery import Task, current_app
+from celery.worker.request import Request
+
+from deadletters.request import DeadLetterRequest
+from pipelines import checks
+from tests.processes import manage
+
+
+def nothing():
+    pass
+
+
+@pytest.fixture
+def task():
+    """Register a task for this test: `task(time_limit=5)`."""
+    names = []
+
+    def register(**options):
+        names.append(f"tests.checked{len(names)}")
+        return current_app.task(nothing, name=names[-1], **options)
+
+    yield register
+    for name in names:
+        current_app.tasks.unregister(name)
+
+
+def ids(messages):
+    return [(message.id, message.obj) for message in messages]
+
+
+def test_what_is_shipped_passes():
+    assert checks.tasks_end() == checks.deaths_are_captured() == []
+
+
+def test_a_task_without_a_limit_is_refused(task):
+    task(time_limit=0)
+    task(soft_time_limit=0)
+    assert ids(checks.tasks_end()) == [("pipelines.E001", "tests.checked0"), ("pipelines.E001", "tests.checked1")]
+
+
+def test_a_task_that_is_killed_before_it_is_told_is_refused(task):
+    task(soft_time_limit=20, time_limit=20)
+    assert ids(checks.tasks_end()) == [("pipelines.E002", "tests.checked0")]
+
+
+def test_a_task_that_outlives_its_message_is_named(task):
+    task(soft_time_limit=20, time_limit=5000)
+    assert ids(checks.tasks_end()) == [("pipelines.W001", "tests.checked0")]
+
+
+def test_a_task_that_would_die_unseen_is_refused(task):
+    class Deaf(Task):
+        Request = "celery.worker.request:Request"
+
+    class Mute(Task):
+        Request = Request
+
+    class Listening(Task):
+        Request = type("Mine", (DeadLetterRequest,), {})
+
+    for base in (Deaf, Mute, Listening):
+        task(base=base)
+    assert ids(checks.deaths_are_captured()) == [
+        ("pipelines.E003", "tests.checked0"),
+        ("pipelines.E003", "tests.checked1"),
+    ]
+
+
+def test_default_limits_that_make_no_sense_are_one_error():
+    done = manage("check", TASK_SOFT_TIME_LIMIT="300")
+    assert done.returncode == 1
+    assert done.stderr.count("pipelines.E") == 1
+    assert "Set TASK_SOFT_TIME_LIMIT below TASK_TIME_LIMIT." in done.stderr
