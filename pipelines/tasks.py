@@ -6,6 +6,8 @@ from urllib.parse import quote
 from celery import Task, shared_task
 from django.conf import settings
 
+from pipelines import runs
+from pipelines.models import Run
 from pipelines.steps.errors import RateLimited, Transient
 from pipelines.steps.fetch import fetch
 from pipelines.steps.notify import notify
@@ -84,6 +86,12 @@ def upload_image(resized: Facts, folder: str) -> Facts:
 def notify_done(uploads: list[Facts]) -> Facts:
     """Sum up all uploads of a run."""
     return notify(uploads)
+
+
+@shared_task(name="pipelines.run_pipeline", soft_time_limit=60, time_limit=75)
+def run_pipeline(name: str, parameters: Facts | None = None) -> str:
+    """Start a pipeline, from a schedule. The new run's id."""
+    return str(runs.start(name, parameters or {}, origin=Run.Origin.SCHEDULE).pk)
 
 
 def _file_of(task: "Task[Any, Any]") -> str:

@@ -8,8 +8,8 @@ from django.contrib.auth import get_user_model
 
 from tests import tasks  # noqa: F401  (the tests' process knows the same tasks as the tests' workers)
 from tests.processes import Worker
-from tests.web import Web
 from tests.rabbitmq import rabbitmq_url  # noqa: F401  (a fixture)
+from tests.web import Web
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,9 @@ import pytest
 from celery.result import GroupResult
 from PIL import Image
 
-from pipelines import registry
+from pipelines import registry, tasks
+from pipelines.models import Run
+from pipelines.registry import BadParameter
 from pipelines.steps import files
 from pipelines.steps.errors import NotFound
 from tests.web import image
@@ -49,3 +51,13 @@ def test_a_broken_address_leaves_the_others_uploaded(worker, web, tmp_path):
     with pytest.raises(NotFound):
         bad.parent.parent.get(timeout=60)
     assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+def test_a_schedule_starts_a_pipeline(worker):
+    run = Run.objects.get(pk=tasks.run_pipeline.delay("arithmetic", {"shape": "group"}).get(timeout=60))
+    assert (run.pipeline, run.origin, run.parameters) == ("arithmetic", Run.Origin.SCHEDULE, {"shape": "group"})
+
+
+def test_a_schedule_with_wrong_parameters_dies_with_a_sentence(worker):
+    with pytest.raises(BadParameter, match="shape: must be one of chain, pipe, group, chord, not 'ring'"):
+        tasks.run_pipeline.delay("arithmetic", {"shape": "ring"}).get(timeout=60)
