@@ -1,5 +1,6 @@
 """The console is Django's admin under our name."""
 
+from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
 from django.contrib.admin.sites import AdminSite
 from django.utils.translation import gettext_lazy as _
@@ -12,6 +13,12 @@ class ConsoleSite(AdminSite):
     site_header = "Redeliver"
     index_title = _("Dashboard")
     enable_nav_sidebar = True
+
+
+class RootConfig(AppConfig):
+    """The composition root is an app only for its commands."""
+
+    name = "config"
 
 
 class ConsoleConfig(AdminConfig):

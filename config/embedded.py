@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import logging
 import os
 import pwd
 import secrets
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import psycopg
 import redis
+
+logger = logging.getLogger(__name__)
 
 START_SECONDS = 30
 STOP_SECONDS = 15
@@ -61,6 +64,7 @@ class PostgreSQL:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.user:
+            self.folder.parent.chmod(0o711)
             _let_in(self.user, _binary("postgres"), self.folder)
             shutil.chown(self.folder, self.user)
         if not (self.data / "PG_VERSION").exists():
@@ -74,19 +78,9 @@ class PostgreSQL:
             }
             spelled = " ".join(f"-c {name}={value}" if value else f"-c {name}=''" for name, value in options.items())
             self._run(
-                "pg_ctl",
-                "start",
-                "-w",
-                "-t",
-                str(START_SECONDS),
-                "-D",
-                str(self.data),
-                "-l",
-                str(self.log),
-                "-o",
-                spelled,
-            )
-        with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
+                "pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(self.data), "-l", str(self.log), "-o", spelled
+            )  # fmt: skip
+        with self._connect() as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = 'redeliver'").fetchone():
                 connection.execute("CREATE DATABASE redeliver")
 
@@ -102,23 +96,45 @@ class PostgreSQL:
             return _alive(int(pid_file.read_text().splitlines()[0]), "postgres")
         return False
 
+    def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return psycopg.connect(self.url_of("postgres"), autocommit=True)
+            except psycopg.OperationalError as problem:
+                if "password authentication failed" in str(problem):
+                    raise ServerError(
+                        f"PostgreSQL in {self.folder} has another password than the one that is known: was environment.json "
+                        "removed beside it? Put it back, or remove the whole folder above to begin anew."
+                    ) from problem
+                # Found running while it still recovers from a crash.
+                if "starting up" not in str(problem) or time.monotonic() > deadline:
+                    raise ServerError(f"PostgreSQL does not let us in: {problem}") from problem
+                time.sleep(0.1)
+
     def _create(self) -> None:
+        # Made beside and then renamed: a cluster whose making was interrupted is never taken for a whole one.
+        unfinished = self.folder / "data.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
         password_file = self.folder / "password"
+        password_file.touch(mode=0o600)
         password_file.write_text(self.password)
-        password_file.chmod(0o600)
         if self.user:
             shutil.chown(password_file, self.user)
         try:
             self._run(
-                "initdb", "-D", str(self.data), "-U", "postgres", "-E", "UTF8", "--locale=C", "--auth=scram-sha-256",
+                "initdb", "-D", str(unfinished), "-U", "postgres", "-E", "UTF8", "--locale=C", "--auth=scram-sha-256",
                 f"--pwfile={password_file}", "--no-instructions",
             )  # fmt: skip
         finally:
             password_file.unlink()
+        unfinished.rename(self.data)
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(  # noqa: S603
-            [_binary(program), *arguments], user=self.user, cwd="/", env=_bare_environment(), check=False,
+            [_binary(program), *arguments], cwd="/", env=_bare_environment(), check=False,
+            # Without root's groups too: they would neither be safe nor pass folders that are open to others only.
+            user=self.user, group=pwd.getpwnam(self.user).pw_gid if self.user else None, extra_groups=[] if self.user else None,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         if done.returncode:
@@ -146,18 +162,17 @@ class Redis:
         """
         if self.running():
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         configuration = self.folder / "redis.conf"
         configuration.touch(mode=0o600)
         configuration.write_text(
-            f"bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\ndir {self.folder}\nappendonly yes\n"
-            f"daemonize no\nlogfile {self.folder / 'log'}\nmaxmemory-policy noeviction\n"
+            f'bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\ndir "{self.folder}"\nappendonly yes\n'
+            f'daemonize no\npidfile "{self.folder / "pid"}"\nlogfile "{self.folder / "log"}"\nmaxmemory-policy noeviction\n'
         )
         self._process = process = subprocess.Popen(  # noqa: S603
             [_redis_binary(), str(configuration)], env=_bare_environment(), start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        (self.folder / "pid").write_text(str(process.pid))
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and process.poll() is None:
             with contextlib.suppress(redis.exceptions.RedisError):
@@ -256,3 +271,4 @@ def _let_in(user: str, *paths: str | Path) -> None:
             status = folder.stat()
             if not (status.st_mode & stat.S_IXOTH) and status.st_uid != uid:
                 folder.chmod(status.st_mode | stat.S_IXOTH)
+                logger.warning("PostgreSQL runs as %s here: others may now pass through %s, not list it.", user, folder)

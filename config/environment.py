@@ -1,5 +1,7 @@
 """Every environment variable of the platform: its name, type, default and what it is for. Nothing else reads the environment."""
 
+import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,8 +18,10 @@ from pydantic_settings import (
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
+# Read before everything else: the other variables may come from a file in this folder.
+VAR_DIR = Path(os.environ.get("VAR_DIR") or BASE_DIR / "var").absolute()
 # `manage.py up` writes the addresses and secrets of this machine's servers here (mode 0600); the real environment wins over it.
-LOCAL_ENVIRONMENT = BASE_DIR / "var" / "environment.json"
+LOCAL_ENVIRONMENT = VAR_DIR / "environment.json"
 
 # Comma-separated in the environment: NAME=a,b,c
 List = Annotated[list[str], NoDecode]
@@ -53,6 +57,10 @@ class Environment(BaseSettings):
     LOG_LEVEL: str = Field("INFO", description="Lowest level that is logged.")
     LOG_FORMAT: str = Field(
         "json", pattern="^(json|console)$", description="`json` for machines, `console` for people."
+    )
+
+    VAR_DIR: str = Field(
+        "", description="Folder of what this machine keeps: embedded servers, their passwords, mail. Empty: `var`."
     )
 
     # --- Servers ----------------------------------------------------------------------------------------------------
@@ -161,6 +169,11 @@ class Environment(BaseSettings):
         return env_settings, JsonConfigSettingsSource(settings_cls, json_file=LOCAL_ENVIRONMENT)
 
 
+def is_given(name: str) -> bool:
+    """Whether the real environment sets this variable; an empty value counts as unset."""
+    return bool(os.environ.get(name))
+
+
 def read() -> Environment:
     """The checked environment. A wrong value ends the process with one sentence a variable and exit code 2."""
     try:
@@ -171,4 +184,9 @@ def read() -> Environment:
             sys.stderr.write(
                 f"Environment variable {name} is not usable: {error['msg'].removeprefix('Value error, ')}.\n"
             )
+        raise SystemExit(2) from None
+    except json.JSONDecodeError as problem:
+        sys.stderr.write(
+            f"{LOCAL_ENVIRONMENT} is no longer JSON ({problem}). Mend it; the passwords of the servers are in it.\n"
+        )
         raise SystemExit(2) from None

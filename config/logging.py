@@ -34,32 +34,36 @@ class ConsoleFormatter(logging.Formatter):
 
 def configure(options: dict[str, Any]) -> None:
     """Set up logging once. `options`: {"level": "INFO", "format": "json" | "console"}."""
-    logging.config.dictConfig(
-        {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "filters": {"task": {"()": TaskFilter}},
-            "formatters": {
-                "console": {
-                    "()": ConsoleFormatter,
-                    "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
-                    "datefmt": "%H:%M:%S",
-                },
-                "json": {
-                    "()": "pythonjsonlogger.json.JsonFormatter",
-                    "format": "%(asctime)s %(levelname)s %(name)s %(message)s %(task_id)s %(task)s",
-                },
+    logging.config.dictConfig(described(**options))
+
+
+def described(*, level: str, format: str) -> dict[str, Any]:  # noqa: A002  (logging's own word)
+    """The one configuration, as `logging.config.dictConfig` takes it."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"task": {"()": TaskFilter}},
+        "formatters": {
+            "console": {
+                "()": ConsoleFormatter,
+                "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+                "datefmt": "%H:%M:%S",
             },
-            "handlers": {
-                "stderr": {"class": "logging.StreamHandler", "formatter": options["format"], "filters": ["task"]}
+            "json": {
+                "()": "pythonjsonlogger.json.JsonFormatter",
+                "format": "%(asctime)s %(levelname)s %(name)s %(message)s %(task_id)s %(task)s",
             },
-            "root": {"handlers": ["stderr"], "level": options["level"]},
-            "loggers": {
-                "django.server": {"level": "WARNING"},
-                "httpx": {"level": "WARNING"},  # it logs whole addresses, which may carry tokens
-                "httpcore": {"level": "WARNING"},
-                "botocore": {"level": "WARNING"},
-                "PIL": {"level": "INFO"},
-            },
-        }
-    )
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": format, "filters": ["task"]}},
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            "django.server": {"level": "WARNING"},
+            "httpx": {"level": "WARNING"},  # it logs whole addresses, which may carry tokens
+            "httpcore": {"level": "WARNING"},
+            "botocore": {"level": "WARNING"},
+            "PIL": {"level": "INFO"},
+            "flower": {"level": "WARNING"},
+            # gunicorn brings handlers of its own; its access log is off.
+            "gunicorn.error": {"handlers": [], "propagate": True},
+        },
+    }

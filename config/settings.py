@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from config import environment
 
 BASE_DIR = environment.BASE_DIR
-VAR_DIR = BASE_DIR / "var"
+VAR_DIR = environment.VAR_DIR
 ENV = environment.read()
 
 # --- Django ---------------------------------------------------------------------------------------------------------
@@ -23,6 +23,7 @@ CSRF_TRUSTED_ORIGINS = ENV.CSRF_TRUSTED_ORIGINS
 SITE_URL = ENV.SITE_URL.rstrip("/")
 
 INSTALLED_APPS = [
+    "config.apps.RootConfig",
     "config.apps.ConsoleConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -71,7 +72,9 @@ TEMPLATES = [
     }
 ]
 
-EMBEDDED_SERVERS = not ENV.DATABASE_URL or environment.LOCAL_ENVIRONMENT.exists()
+# Whether the servers are those of `up`: it says which remedy helps when they don't answer.
+EMBEDDED_DATABASE = not environment.is_given("DATABASE_URL")
+EMBEDDED_BROKER = not environment.is_given("BROKER_URL")
 # A port nobody listens on: until `up` has written var/environment.json, the first query says how to start the servers.
 _database = dj_database_url.parse(ENV.DATABASE_URL or "postgres://redeliver@127.0.0.1:1/redeliver")
 DATABASES = {

@@ -12,14 +12,20 @@ def explain(problem: BaseException) -> str:
     """One or two sentences: which server is away and how to start it. No address with a password in it."""
     if isinstance(problem, (OperationalError, InterfaceError)):
         database = settings.DATABASES["default"]
-        name, where = "PostgreSQL", f"{database['HOST'] or 'this machine'}:{database['PORT'] or 5432}"
+        embedded = settings.EMBEDDED_DATABASE
+        name, where, variable = (
+            "PostgreSQL",
+            f"{database['HOST'] or 'this machine'}:{database['PORT'] or 5432}",
+            "DATABASE_URL",
+        )
     else:
-        name, where = "The broker", settings.BROKER_ADDRESS
+        embedded = settings.EMBEDDED_BROKER
+        name, where, variable = "The broker", settings.BROKER_ADDRESS, "BROKER_URL"
     first_line = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
     remedy = (
         "Start the servers with `bin/up` in another terminal."
-        if settings.EMBEDDED_SERVERS
-        else "Check DATABASE_URL and BROKER_URL, and that the server is running."
+        if embedded
+        else f"Check {variable}, and that the server is running."
     )
     if isinstance(problem, OperationalError) and "connect" not in first_line:
         return f"{name} at {where} says: {first_line}"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from config.embedded import PostgreSQL, Redis, free_port, new_password
+from config.environment import Environment
 
 # Durability costs a test run half its time, and no test cuts the power of the machine.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
@@ -28,8 +29,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
 def _start(early_config: pytest.Config) -> None:
     folder = Path(tempfile.mkdtemp(prefix="redeliver-tests-"))
     early_config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    # Nothing of the developer's own platform gets in: not the shell's variables, not var/environment.json.
+    for name in Environment.model_fields:
+        os.environ.pop(name, None)
     environment = {
-        "SECRET_KEY": new_password(), "DEBUG": "false", "HTTPS": "false", "SAMPLES": "true", "FETCH_ALLOW_PRIVATE": "true",
+        "VAR_DIR": str(folder), "SECRET_KEY": new_password(), "DEBUG": "false", "HTTPS": "false", "SAMPLES": "true", "FETCH_ALLOW_PRIVATE": "true",
         "LOG_FORMAT": "console", "STORAGE_URL": f"file://{folder}/storage", "UPLOAD_URL": f"file://{folder}/uploads",
         "RETRY_BACKOFF_MAX": "1", "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
     }  # fmt: skip
