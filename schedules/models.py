@@ -1,7 +1,27 @@
-"""Schedules live in django-celery-beat's tables; here they get their name."""
+"""Schedules live in django-celery-beat's tables; here they get their name, their words and their next runs."""
 
-from django.utils.translation import gettext_lazy as _
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from itertools import takewhile
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from celery import current_app
+from celery.schedules import BaseSchedule
+from celery.schedules import schedule as interval
+from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django_celery_beat.models import PeriodicTask
+
+from schedules import due
+
+
+class Unusable(ValueError):
+    """Beat cannot use this row. str() says which part of it and why."""
 
 
 class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships no types
@@ -9,6 +29,103 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
 
     class Meta:
         proxy = True
-        verbose_name = _("schedule")
-        verbose_name_plural = _("schedules")
+        verbose_name = gettext_lazy("schedule")
+        verbose_name_plural = gettext_lazy("schedules")
         permissions = (("run_schedule", "Can run schedules now"),)
+
+    def __str__(self) -> str:
+        return str(self.name)
+
+    @property
+    def timing(self) -> due.Timing | None:
+        """Its cron line, interval or moment; None when it has another kind (solar) or none at all.
+
+        Raises:
+            BadTiming: what is stored cannot be read.
+        """
+        if self.crontab:
+            row = self.crontab
+            line = " ".join(
+                part.replace(" ", "")
+                for part in (row.minute, row.hour, row.day_of_month, row.month_of_year, row.day_of_week)
+            )
+            return due.Cron.parse(line, ZoneInfo(str(row.timezone)))
+        if self.interval:
+            return due.Every(number=self.interval.every, period=self.interval.period)
+        if self.clocked:
+            return due.Once(at=self.clocked.clocked_time.astimezone(self.zone))
+        return None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone its times are told in."""
+        return ZoneInfo(str(self.crontab.timezone if self.crontab else current_app.conf.timezone))
+
+    @cached_property
+    def words(self) -> str:
+        """When it runs, for people."""
+        try:
+            timing = self.timing
+        except due.BadTiming:
+            return str(self.scheduler)
+        return timing.words() if timing else str(self.scheduler or _("No time is set"))
+
+    @property
+    def anchor(self) -> datetime:
+        """The moment from which its next run counts: the last one, else since it is as it is."""
+        zone = ZoneInfo(str(current_app.conf.timezone))
+        if self.last_run_at:
+            return self.last_run_at.astimezone(zone)  # type: ignore[no-any-return]
+        changed = self.date_changed or timezone.now()
+        return due.anchor(self.schedule, changed=changed, start=self.start_time).astimezone(zone)
+
+    def next_runs(self) -> Iterator[datetime]:
+        """Its next runs (UTC) as beat will send them, also while it is off. The first is now when it is overdue."""
+        now = max(filter(None, (timezone.now(), self.start_time)))
+        runs = due.next_runs(self.schedule, last=self.anchor, now=now)
+        return takewhile(lambda run: not self.expires or run < self.expires, runs)
+
+    @cached_property
+    def next_run(self) -> datetime | None:
+        """The next run of an enabled, usable schedule."""
+        return next(self.next_runs(), None) if self.enabled and not self.problem else None
+
+    @cached_property
+    def problem(self) -> str:
+        """Why beat skips it, or nothing."""
+        try:
+            self.check_usable()
+        except Unusable as problem:
+            return str(problem)
+        return ""
+
+    def check_usable(self) -> None:
+        """Whether beat can use it: JSON of the right types and a time that comes.
+
+        Raises:
+            Unusable: it cannot.
+        """
+        self._json("args", list)
+        self._json("kwargs", dict)
+        self._json("headers", dict)
+        if not self.scheduler:
+            raise Unusable(_("It has no time to run at."))
+        try:
+            schedule: BaseSchedule = self.schedule
+            if isinstance(schedule, interval) and schedule.run_every < timedelta(seconds=1):
+                raise Unusable(_("It would run more than once a second."))
+            next(due.next_runs(schedule, last=datetime.now(UTC), now=datetime.now(UTC)))
+        except (Unusable, DatabaseError, InterfaceError):
+            raise
+        except Exception as problem:  # noqa: BLE001  (whatever a row holds: it must not stop the other rows)
+            reason = str(problem).strip().splitlines()
+            raise Unusable(_("Its time cannot be computed: %s") % (reason[0] if reason else repr(problem))) from problem
+
+    def _json(self, field: str, kind: type[list[Any]] | type[dict[str, Any]]) -> None:
+        try:
+            value = json.loads(getattr(self, field) or ("[]" if kind is list else "{}"))
+        except ValueError as problem:
+            raise Unusable(_("%(field)s is not JSON: %(reason)s") % {"field": field, "reason": problem}) from None
+        if not isinstance(value, kind):
+            wanted = _("a JSON array") if kind is list else _("a JSON object")
+            raise Unusable(_("%(field)s must be %(wanted)s.") % {"field": field, "wanted": wanted})
