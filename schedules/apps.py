@@ -6,6 +6,8 @@ from django.utils.translation import gettext_lazy as _
 
 
 class SchedulesConfig(AppConfig):
+    """Tells beat of schedules that are deleted many at once."""
+
     name = "schedules"
     verbose_name = _("Schedules")
 

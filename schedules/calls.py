@@ -8,6 +8,8 @@ from functools import cache
 from celery import current_app
 from django.utils.translation import gettext as _
 
+from schedules.models import Schedule
+
 
 class BadCall(ValueError):
     """The task is unknown or cannot be called like this. `field` is what to mend: task, args or kwargs."""
@@ -61,6 +63,12 @@ def check_call(name: str, args: Sequence[object], kwargs: Mapping[str, object]) 
 def signature_of(name: str) -> str:
     """`(value, *, times=1)`, or nothing when there is no such task."""
     return str(inspect.signature(current_app.tasks[name].run)) if name in known_tasks() else ""
+
+
+def known_queues() -> list[str]:
+    """The default queue and every queue that a schedule names: what to offer, not what to insist on."""
+    named = Schedule.objects.exclude(queue=None).values_list("queue", flat=True).distinct()
+    return sorted({current_app.conf.task_default_queue, *named})
 
 
 @cache

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from celery.schedules import BaseSchedule, ParseException
 from celery.schedules import schedule as interval
-from celery.utils.time import weekday, yearmonth
-from cron_descriptor import (  # type: ignore[attr-defined]  # it ships no types
+from celery.utils.time import weekday, yearmonth  # type: ignore[attr-defined]  # celery-types is behind
+from cron_descriptor import (
     ExpressionDescriptor,
     FormatException,
     MissingFieldException,
@@ -158,10 +158,6 @@ class Every:
         }
         return phrases[self.period] % {"n": number}
 
-    def warning(self) -> str:
-        """Nothing surprises here."""
-        return ""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Once:
@@ -179,10 +175,6 @@ class Once:
             "day": date_format(self.at, "j F Y"),
             "time": f"{self.at:%H:%M:%S}".removesuffix(":00"),
         }
-
-    def warning(self) -> str:
-        """Nothing surprises here."""
-        return ""
 
 
 Timing = Cron | Every | Once
@@ -221,7 +213,7 @@ def next_runs(schedule: BaseSchedule, *, last: datetime, now: datetime) -> Itera
         yield max(clock, schedule.clocked_time.astimezone(UTC))
         return
     schedule = copy.copy(schedule)
-    schedule.nowfun = lambda: clock.astimezone(last.tzinfo)
+    schedule.nowfun = lambda: clock.astimezone(last.tzinfo)  # type: ignore[attr-defined]  # celery-types is behind
     while True:
         wait = schedule.remaining_estimate(last)
         if wait > timedelta(0):
@@ -239,7 +231,7 @@ def anchor(schedule: BaseSchedule, *, changed: datetime, start: datetime | None)
     if start is None or start <= changed:
         return changed
     if isinstance(schedule, interval):
-        return start - schedule.run_every
+        return start - timedelta(seconds=schedule.seconds)
     return start - timedelta(microseconds=1)
 
 

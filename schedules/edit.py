@@ -1,5 +1,7 @@
 """Create, change, enable and disable schedules."""
 
+from typing import Any
+
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -24,7 +26,7 @@ def place(schedule: Schedule, timing: Timing) -> None:
     schedule.crontab = schedule.interval = schedule.clocked = schedule.solar = None
     if isinstance(timing, Cron):
         names = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
-        spec = {**dict(zip(names, timing.fields, strict=True)), "timezone": timing.zone.key}
+        spec: dict[str, Any] = {**dict(zip(names, timing.fields, strict=True)), "timezone": timing.zone.key}
         schedule.crontab = CrontabSchedule.objects.filter(**spec).first() or CrontabSchedule(**spec)
     elif isinstance(timing, Every):
         spec = {"every": timing.number, "period": timing.period}
@@ -48,7 +50,7 @@ def save(schedule: Schedule) -> None:
         schedule.save()
         return
     fields = {field.name for field in Schedule._meta.concrete_fields if not field.primary_key} - RUN_FIELDS
-    if _counts_anew(before, schedule):
+    if counts_anew(before, schedule):
         schedule.last_run_at = None
         fields.add("last_run_at")
         if schedule.one_off:
@@ -93,7 +95,8 @@ def _check_can_run(schedule: Schedule) -> None:
         raise NotEnabled(_("The time of “%s” has passed. Give it a new one first.") % schedule.name)
 
 
-def _counts_anew(before: Schedule, after: Schedule) -> bool:
+def counts_anew(before: Schedule, after: Schedule) -> bool:
+    """Whether an edit makes its next run count from now: another time, another start, or it was off."""
     try:
         same = before.timing == after.timing and before.solar_id == after.solar_id
     except BadTiming:  # the row was unreadable until now

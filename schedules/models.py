@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import takewhile
 from typing import Any
@@ -13,6 +13,7 @@ from celery.schedules import BaseSchedule
 from celery.schedules import schedule as interval
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django_celery_beat.models import PeriodicTask
@@ -44,17 +45,19 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
             BadTiming: what is stored cannot be read.
         """
         if self.crontab:
-            row = self.crontab
-            line = " ".join(
-                part.replace(" ", "")
-                for part in (row.minute, row.hour, row.day_of_month, row.month_of_year, row.day_of_week)
-            )
-            return due.Cron.parse(line, ZoneInfo(str(row.timezone)))
+            return due.Cron.parse(self.cron_line, self.zone)
         if self.interval:
             return due.Every(number=self.interval.every, period=self.interval.period)
         if self.clocked:
             return due.Once(at=self.clocked.clocked_time.astimezone(self.zone))
         return None
+
+    @property
+    def cron_line(self) -> str:
+        """`minute hour day month weekday` as stored; five fields even when one was stored with spaces."""
+        row = self.crontab
+        fields = (row.minute, row.hour, row.day_of_month, row.month_of_year, row.day_of_week)
+        return " ".join(field.replace(" ", "") for field in fields)
 
     @property
     def zone(self) -> ZoneInfo:
@@ -72,8 +75,10 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
 
     @property
     def anchor(self) -> datetime:
-        """The moment from which its next run counts: the last one, else since it is as it is."""
+        """The moment from which its next run counts: the last run, else since it is as it is; now, while it is off."""
         zone = ZoneInfo(str(current_app.conf.timezone))
+        if not self.enabled:
+            return timezone.now().astimezone(zone)
         if self.last_run_at:
             return self.last_run_at.astimezone(zone)  # type: ignore[no-any-return]
         changed = self.date_changed or timezone.now()
@@ -89,6 +94,12 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
     def next_run(self) -> datetime | None:
         """The next run of an enabled, usable schedule."""
         return next(self.next_runs(), None) if self.enabled and not self.problem else None
+
+    @property
+    def last_run(self) -> datetime | None:
+        """When it last ran: by beat's note, else (a new time clears that) by the newest result, if the query brought it."""
+        outcome = getattr(self, "outcome", None)
+        return self.last_run_at or (parse_datetime(outcome["at"]) if outcome else None)
 
     @cached_property
     def problem(self) -> str:
@@ -112,12 +123,12 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
             raise Unusable(_("It has no time to run at."))
         try:
             schedule: BaseSchedule = self.schedule
-            if isinstance(schedule, interval) and schedule.run_every < timedelta(seconds=1):
+            if isinstance(schedule, interval) and schedule.seconds < 1:
                 raise Unusable(_("It would run more than once a second."))
             next(due.next_runs(schedule, last=datetime.now(UTC), now=datetime.now(UTC)))
         except (Unusable, DatabaseError, InterfaceError):
             raise
-        except Exception as problem:  # noqa: BLE001  (whatever a row holds: it must not stop the other rows)
+        except Exception as problem:  # whatever a row holds, it must not stop the others
             reason = str(problem).strip().splitlines()
             raise Unusable(_("Its time cannot be computed: %s") % (reason[0] if reason else repr(problem))) from problem
 

@@ -8,7 +8,7 @@ from kombu.exceptions import OperationalError
 
 from schedules.edit import record
 from schedules.models import Schedule, Unusable
-from schedules.scheduler import Entry
+from schedules.scheduler import RowEntry
 
 
 class NotRun(Exception):
@@ -22,7 +22,7 @@ def run_now(schedule: Schedule, *, by: User) -> str:
         NotRun: beat could not send it either, it has ended, or the broker does not answer.
     """
     try:
-        entry = Entry(schedule, app=current_app._get_current_object())
+        entry = RowEntry(schedule, app=current_app)
     except Unusable as problem:
         raise NotRun(_("“%(name)s” was not sent: %(reason)s") % {"name": schedule.name, "reason": problem}) from None
     if schedule.expires and schedule.expires <= timezone.now():

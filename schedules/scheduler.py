@@ -18,7 +18,7 @@ AWAY = (DatabaseError, InterfaceError)
 REREAD = 300
 
 
-class Entry(ModelEntry):  # type: ignore[misc]  # django-celery-beat ships no types
+class RowEntry(ModelEntry):  # type: ignore[misc]  # django-celery-beat ships no types
     """One row in beat's memory. It writes two columns of its row, never an operator's."""
 
     def __init__(self, model: Schedule, app: Any = None) -> None:
@@ -33,7 +33,7 @@ class Entry(ModelEntry):  # type: ignore[misc]  # django-celery-beat ships no ty
         start = self.model.start_time
         if self.model.enabled and start and (wait := (start - timezone.now()).total_seconds()) > 0:
             return schedstate(is_due=False, next=wait)
-        return super().is_due()
+        return super().is_due()  # type: ignore[no-any-return]
 
     def save(self) -> None:
         """Note the last run and the count. The stock entry writes the whole row, and an edit in between is lost."""
@@ -46,7 +46,7 @@ class Entry(ModelEntry):  # type: ignore[misc]  # django-celery-beat ships no ty
         Schedule.objects.filter(pk=model.pk).update(enabled=False)
 
     @classmethod
-    def from_entry(cls, name: str, app: Any = None, **entry: Any) -> "Entry":
+    def from_entry(cls, name: str, app: Any = None, **entry: Any) -> "RowEntry":
         """An entry of the settings as a row. It is created once: what an operator made of it since then stays."""
         row = Schedule.objects.filter(name=name).first()
         return cls(row or Schedule.objects.create(name=name, **cls._unpack_fields(**entry)), app=app)
@@ -55,11 +55,11 @@ class Entry(ModelEntry):  # type: ignore[misc]  # django-celery-beat ships no ty
 class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat ships no types
     """Notices an edit at its next look, skips rows that cannot run, and goes on with what it knows while PostgreSQL is away."""
 
-    Entry = Entry
+    Entry = RowEntry
     Model = Schedule
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._schedule: dict[str, Entry] = {}
+        self._schedule: dict[str, RowEntry] = {}
         self._seen: Any = None  # PeriodicTasks.last_update when the rows were read
         self._read_at: float | None = None
         self._away = False
@@ -67,7 +67,7 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
         super().__init__(*args, **{**kwargs, "sync_every_tasks": 1})
 
     @property
-    def schedule(self) -> dict[str, Entry]:
+    def schedule(self) -> dict[str, RowEntry]:
         """Name -> entry of what is enabled."""
         try:
             self._refresh()
@@ -83,14 +83,14 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
         """Every enabled row. Stock leaves out crontabs of other hours; one missed by hours then runs at the wrong hour of the next day."""
         return self.Model.objects.enabled()
 
-    def all_as_schedule(self) -> dict[str, Entry]:
+    def all_as_schedule(self) -> dict[str, RowEntry]:
         """Name -> entry; a row that cannot run is reported and left out."""
         entries = {}
         for row in self.enabled_models():
             try:
-                entries[row.name] = self.Entry(row, app=self.app)
+                entries[row.name] = RowEntry(row, app=self.app)
             except Unusable as problem:
-                logger.error("schedule.skipped", extra={"schedule": row.name, "reason": str(problem)})  # noqa: TRY400
+                logger.error("schedule.skipped", extra={"schedule": row.name, "reason": str(problem)})
         return entries
 
     def sync(self) -> None:

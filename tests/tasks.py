@@ -149,3 +149,13 @@ for _task in (
         name=f"{_task.name}.early", bind=hasattr(_task, "max_retries") and _task.name.startswith("tests.retry"), acks_late=False,
         max_retries=_task.max_retries, soft_time_limit=_task.soft_time_limit, time_limit=_task.time_limit,
     )(getattr(_task.__wrapped__, "__func__", _task.__wrapped__))  # fmt: skip
+
+
+@shared_task(name="tests.anything")
+def anything(*args, **kwargs):
+    return {"args": list(args), "kwargs": kwargs}
+
+
+@shared_task(name="tests.add")
+def add(first, second, *, times=1):
+    return (first + second) * times

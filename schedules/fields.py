@@ -1,0 +1,71 @@
+"""Form fields: JSON of one type, and a local time without a zone."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
+
+
+class JSONText(forms.CharField):
+    """A text area of JSON; cleans to a list (`kind=list`) or a dict (`kind=dict`), empty when left empty."""
+
+    def __init__(self, *, kind: type[list[Any]] | type[dict[str, Any]], **kwargs: Any) -> None:
+        self.kind = kind
+        attrs = {"data-json": "array" if kind is list else "object", "rows": 4, "spellcheck": "false"}
+        super().__init__(required=False, widget=forms.Textarea(attrs=attrs), **kwargs)
+
+    def clean(self, value: Any) -> Any:
+        """The parsed value.
+
+        Raises:
+            ValidationError: no JSON (with its line), or JSON of another type.
+        """
+        text = super().clean(value)
+        if not text:
+            return self.kind()
+        try:
+            parsed = json.loads(text, parse_constant=_refuse_constant)
+        except json.JSONDecodeError as problem:
+            where = {"reason": problem.msg, "line": problem.lineno, "column": problem.colno}
+            raise ValidationError(
+                _("Not valid JSON: %(reason)s at line %(line)d, column %(column)d.") % where
+            ) from None
+        except RecursionError:
+            raise ValidationError(_("This JSON is nested too deeply.")) from None
+        if not isinstance(parsed, self.kind):
+            example = '["a", 1]' if self.kind is list else '{"key": "value"}'
+            wanted = _("A JSON array") if self.kind is list else _("A JSON object")
+            raise ValidationError(_("%(wanted)s is needed, like %(example)s.") % {"wanted": wanted, "example": example})
+        return parsed
+
+
+class LocalDateTime(forms.Field):
+    """A wall-clock time as the browser's picker sends it (`2026-12-01T09:00`); cleans to a naive datetime, or None."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S")
+        super().__init__(required=False, widget=widget, **kwargs)
+
+    def to_python(self, value: Any) -> datetime | None:
+        """The naive time.
+
+        Raises:
+            ValidationError: no date and time, or one that says its zone.
+        """
+        if value in self.empty_values:
+            return None
+        try:
+            parsed = parse_datetime(str(value))
+        except ValueError:
+            parsed = None
+        if parsed is None or parsed.tzinfo:
+            raise ValidationError(_("Write date and time like 2026-12-01 09:00."))
+        return parsed
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValidationError(_("%s is JavaScript, but not JSON.") % name)
