@@ -156,6 +156,6 @@ def anything(*args, **kwargs):
     return {"args": list(args), "kwargs": kwargs}
 
 
-@shared_task(name="tests.add")
-def add(first, second, *, times=1):
+@shared_task(name="tests.total")
+def total(first, second, *, times=1):
     return (first + second) * times

@@ -34,7 +34,7 @@ def staff(db):
 def typed():
     """What a filled form sends."""
     return {
-        "name": "New", "task": "tests.add", "kind": "cron", "cron": "0 9 * * 1-5", "timezone": "Europe/Berlin", "every": "5",
+        "name": "New", "task": "tests.total", "kind": "cron", "cron": "0 9 * * 1-5", "timezone": "Europe/Berlin", "every": "5",
         "period": "minutes", "at": "", "args": "[1, 2]", "kwargs": '{"times": 3}', "headers": "{}", "start": "", "queue": "",
         "priority": "", "expire_seconds": "", "description": "", "enabled": "on",
     }  # fmt: skip

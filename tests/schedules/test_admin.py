@@ -44,9 +44,9 @@ def test_the_list_asks_the_database_as_often_for_two_rows_as_for_ten(boss, sched
 
 
 def test_the_list_is_searched_and_filtered(boss, schedule):
-    Schedule.objects.create(name="Other", task="tests.add", interval=schedule.interval, enabled=False)
+    Schedule.objects.create(name="Other", task="tests.total", interval=schedule.interval, enabled=False)
     assert "Other" not in boss.get(LIST, {"q": "anything"}).content.decode()
-    assert "Other" in boss.get(LIST, {"q": "tests.add"}).content.decode()
+    assert "Other" in boss.get(LIST, {"q": "tests.total"}).content.decode()
     off = boss.get(LIST, {"state": "off"}).content.decode()
     assert "Other" in off
     assert ">Ten<" not in off

@@ -57,7 +57,7 @@ def test_an_interval_and_a_moment_are_saved(typed):
         ({"args": "[]", "kwargs": "{}"}, "args", "missing a required argument: 'first'"),
         ({"args": "[1, 2, 3]"}, "args", "too many positional"),
         ({"kwargs": '{"tmies": 3}'}, "kwargs", "unexpected keyword argument 'tmies'"),
-        ({"task": "tests.ad"}, "task", "Did you mean tests.add"),
+        ({"task": "tests.totl"}, "task", "Did you mean tests.total"),
         ({"task": "nothing.like.it"}, "task", "no task"),
         ({"task": ""}, "task", "required"),
         ({"priority": "256"}, "priority", "255"),
