@@ -15,8 +15,10 @@ from deadletters.models import DeadLetter
 # The header that carries a replay's number; its absence costs a succeeding task one dictionary look-up.
 REPLAY_HEADER = "dead_letter_replay"
 
-# What the broker's client adds on delivery and would be wrong on another delivery.
-_DELIVERY_PROPERTIES = frozenset({"delivery_tag", "delivery_info", "body_encoding"})
+# What belongs to one delivery, or (py-amqp) repeats what the message has fields for.
+_DELIVERY_PROPERTIES = frozenset(
+    {"delivery_tag", "delivery_info", "body_encoding", "content_type", "content_encoding", "application_headers"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 
 from tests import tasks  # noqa: F401  (the tests' process knows the same tasks as the tests' workers)
 from tests.processes import Worker
-from tests.rabbitmq import rabbitmq_url  # noqa: F401  (a fixture)
+from tests.rabbitmq import on_rabbitmq, rabbitmq_url  # noqa: F401  (fixtures)
 from tests.web import Web
 
 

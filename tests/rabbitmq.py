@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from kombu import Connection
 
+from config.celery import app
 from config.embedded import free_port, new_password
 from tests.processes import eventually
 
@@ -120,3 +121,17 @@ def rabbitmq_url() -> Iterator[str]:
             yield server.url
         finally:
             server.stop()
+
+
+@pytest.fixture
+def on_rabbitmq(rabbitmq_url: str) -> Iterator[str]:
+    """This process publishes to RabbitMQ for the length of a test, as one with BROKER_URL=amqp://… would."""
+    before = app.conf.broker_url, app.conf.broker_transport_options
+    _publish_to(rabbitmq_url, {})
+    yield rabbitmq_url
+    _publish_to(*before)
+
+
+def _publish_to(url: str, options: dict[str, object]) -> None:
+    app.conf.broker_url, app.conf.broker_transport_options = url, options
+    app._pool = app.amqp._producer_pool = None  # made anew from the settings; kombu keeps one pool an address
