@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 
 from deadletters.models import DeadLetter
 from deadletters.signals import dead_letter_opened
@@ -52,6 +52,8 @@ def _run() -> None:
         except Exception:
             logger.exception("dead_letter.not_announced", extra={"letter": letter_id})
         finally:
+            if _letters.empty():
+                connection.close()  # deaths are rare: no connection waits for the next one
             _letters.task_done()
 
 

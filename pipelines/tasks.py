@@ -3,10 +3,10 @@
 from typing import Any
 from urllib.parse import quote
 
-from celery import Task, shared_task
+from celery import Task, current_app, shared_task
 from django.conf import settings
 
-from pipelines import runs
+from pipelines import chords, runs
 from pipelines.models import Run
 from pipelines.steps.errors import RateLimited, Transient
 from pipelines.steps.fetch import fetch
@@ -92,6 +92,12 @@ def notify_done(uploads: list[Facts]) -> Facts:
 def run_pipeline(name: str, parameters: Facts | None = None) -> str:
     """Start a pipeline, from a schedule. The new run's id."""
     return str(runs.start(name, parameters or {}, origin=Run.Origin.SCHEDULE).pk)
+
+
+@shared_task(name="pipelines.sweep_chords", soft_time_limit=60, time_limit=75)
+def sweep_chords() -> int:
+    """Settle chords that a crash left behind; how many moved on."""
+    return chords.sweep(current_app.backend)
 
 
 def _file_of(task: "Task[Any, Any]") -> str:

@@ -34,10 +34,10 @@ class StateFilter(admin.SimpleListFilter):
     title = gettext_lazy("state")
     parameter_name = "state"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("on", _("On")), ("off", _("Off"))]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> QuerySet[Schedule]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> QuerySet[Schedule]:
         return queryset.filter(enabled=self.value() == "on") if self.value() else queryset
 
 
@@ -106,7 +106,7 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's is 
         }
         return super().render_change_form(request, context, *args, **kwargs)
 
-    def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:  # noqa: ARG002, FBT001
+    def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:  # noqa: FBT001
         edit.save(obj)
 
     def preview_view(self, request: HttpRequest, pk: int | None = None) -> HttpResponse:

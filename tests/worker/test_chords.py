@@ -1,0 +1,54 @@
+"""The barrier, where the process dies at the worst moment: the sweeper looks, and settles."""
+
+from datetime import timedelta
+
+import pytest
+from celery import chord, current_app
+from django.utils import timezone
+from django_celery_results.models import TaskResult
+
+from pipelines import chords
+from pipelines.models import Chord
+from tests.processes import eventually
+from tests.tasks import count_run, echo
+
+pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
+
+
+def finished_chord(runs):
+    result = chord([echo.si(1), echo.si(2)])(count_run.s(path=str(runs)))
+    eventually(lambda: TaskResult.objects.filter(task_id=result.id, status="SUCCESS").exists())
+    return Chord.objects.get(body_id=result.id)
+
+
+def left_behind(barrier, state):
+    Chord.objects.filter(pk=barrier.pk).update(state=state, updated_at=timezone.now() - timedelta(minutes=5))
+
+
+def test_parts_that_are_all_in_but_were_never_counted_send_the_body(worker, tmp_path):
+    runs = tmp_path / "runs"
+    barrier = finished_chord(runs)
+    TaskResult.objects.filter(task_id=barrier.body_id).delete()
+    runs.unlink()
+    left_behind(barrier, Chord.State.WAITING)
+    assert chords.sweep(current_app.backend) == 1
+    eventually(runs.exists)
+    assert runs.read_text() == "[1, 2]\n"
+    assert chords.sweep(current_app.backend) == 0
+
+
+def test_a_body_that_was_sent_before_the_crash_is_not_sent_twice(worker, tmp_path):
+    runs = tmp_path / "runs"
+    barrier = finished_chord(runs)
+    left_behind(barrier, Chord.State.DISPATCHING)
+    assert chords.sweep(current_app.backend) == 1
+    barrier.refresh_from_db()
+    assert barrier.state == Chord.State.DONE
+    assert runs.read_text() == "[1, 2]\n"
+
+
+def test_a_chord_whose_parts_still_run_is_left_alone(worker, tmp_path):
+    barrier = finished_chord(tmp_path / "runs")
+    TaskResult.objects.filter(task_id=next(chords.leaves(barrier.header))).update(status="STARTED")
+    left_behind(barrier, Chord.State.WAITING)
+    assert chords.sweep(current_app.backend) == 0
