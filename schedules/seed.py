@@ -62,6 +62,12 @@ SEEDS = (
         description="Prunes what is older than RETENTION_DAYS.",
     ),
     Seed(
+        name="Chord sweep",
+        task="pipelines.sweep_chords",
+        when=Every(number=60, period="seconds"),
+        description="Settles chords that a crash left behind between their last part and their body.",
+    ),
+    Seed(
         name="Example with arguments",
         task="monitoring.echo",
         when=Every(number=30, period="seconds"),
