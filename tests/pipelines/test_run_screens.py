@@ -1,0 +1,201 @@
+"""List, start form and page of the runs, through Django's client."""
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from kombu.exceptions import OperationalError
+
+from config.celery import app
+from deadletters.models import DeadLetter
+from pipelines import runs
+from pipelines.models import Run
+from pipelines.states import Overall
+from tests.processes import eventually
+
+pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
+
+LIST = "/pipelines/run/"
+ADD = "/pipelines/run/add/"
+
+
+def page_of(run):
+    return reverse("admin:pipelines_run_change", args=[run.pk])
+
+
+def ended(run):
+    return list(runs.follow(run, every=0.1, timeout=60))[-1]
+
+
+def person(*permissions):
+    user = User.objects.create_user(f"person{User.objects.count()}", password="x", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def boss(admin_user):
+    client = Client()
+    client.force_login(admin_user)
+    return client
+
+
+def test_somebody_starts_a_pipeline_and_watches_it_end(boss, worker):
+    assert "arithmetic" in boss.get(ADD).content.decode()
+    form = boss.get(f"{ADD}?pipeline=arithmetic").content.decode()
+    assert "4, 8 and 16" in form
+    answer = boss.post(f"{ADD}?pipeline=arithmetic", {"shape": "chord"})
+    run = Run.objects.get()
+    assert answer.headers["Location"] == page_of(run)
+    assert (run.origin, run.started_by.username) == ("admin", "admin")
+    ended(run)
+    page = boss.get(page_of(run)).content.decode()
+    assert "succeeded" in page
+    assert "100 %" in page
+    assert ">28</pre>" in page
+    assert "data-poll=" not in page
+    assert " style=" not in page
+    assert "28" in page
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "values", "says"),
+    [
+        ("arithmetic", {"shape": "ring"}, "shape: must be one of"),
+        ("test-sleeps", {"number": "many"}, "number: must be a whole number"),
+        ("test-mends", {"path": ""}, "path: is required"),
+        ("test-mends", {"path": "a\0b"}, "path: "),
+        ("test-no-canvas", {}, "must return a Celery canvas"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_field_s_name_and_nothing_is_lost(boss, pipeline, values, says):
+    answer = boss.post(f"{ADD}?pipeline={pipeline}", {**values, "width": "77"})
+    assert answer.status_code == 200
+    page = answer.content.decode()
+    assert says in page
+    assert "Nothing was started" in page
+    assert pipeline != "test-mends" or "77" in page
+    assert not Run.objects.exists()
+
+
+def test_an_unknown_pipeline_leads_back_to_the_choice_with_a_hint(boss):
+    page = boss.get(f"{ADD}?pipeline=arithmetics", follow=True).content.decode()
+    assert "Did you mean: arithmetic" in page
+
+
+def test_a_run_that_could_not_be_sent_says_so_on_its_page(boss, monkeypatch):
+    def away(*_args, **_options):
+        raise OperationalError("Connection refused")
+
+    monkeypatch.setattr(app.amqp, "send_task_message", away)
+    page = boss.post(f"{ADD}?pipeline=arithmetic", {"shape": "chord"}, follow=True).content.decode()
+    assert "could not be sent: Connection refused" in page
+    assert "not sent" in page
+
+
+def test_a_dead_step_is_on_the_page_with_its_letter_and_can_be_replayed(boss, worker, mended):
+    run = runs.start("test-mends", {"path": str(mended)})
+    ended(run)
+    letter = eventually(DeadLetter.objects.first)
+    page = boss.get(page_of(run)).content.decode()
+    assert reverse("admin:deadletters_deadletter_change", args=[letter.pk]) in page
+    assert "FileNotFoundError" in page
+    assert "Replay failed 1" in page
+    assert "2 blocked" in page
+    assert 'data-every="5000"' in page
+    only = boss.get(f"{page_of(run)}?state=dead").content.decode()
+    assert only.count("tests.die_unless") < page.count("tests.echo") + page.count("tests.die_unless")
+    mended.write_text("back")
+    boss.post(reverse("admin:pipelines_run_replay", args=[run.pk]))
+    assert ended(run).overall is Overall.SUCCEEDED
+
+
+def test_the_poller_gets_the_moving_part_and_only_when_it_changed(boss, worker, mended):
+    run = runs.start("test-mends", {"path": str(mended)})
+    ended(run)
+    eventually(DeadLetter.objects.exists)
+    first = boss.get(page_of(run), headers={"X-Fragment": "1"})
+    assert "<html" not in first.content.decode()
+    assert "X-Poll-Stop" not in first.headers  # a dead step may be replayed any time
+    same = boss.get(page_of(run), headers={"X-Fragment": "1", "If-None-Match": first.headers["ETag"]})
+    assert same.status_code == 304
+    done = runs.start("arithmetic", {})
+    ended(done)
+    assert boss.get(page_of(done), headers={"X-Fragment": "1"}).headers["X-Poll-Stop"] == "1"
+
+
+def test_somebody_cancels_a_run(boss, worker):
+    run = runs.start("test-sleeps", {"number": 3, "seconds": 2.0})
+    assert "Cancel run" in boss.get(page_of(run)).content.decode()
+    page = boss.post(reverse("admin:pipelines_run_cancel", args=[run.pk]), follow=True).content.decode()
+    assert "will not run any more" in page
+    assert "Cancelled by admin" in page
+    assert ended(run).overall is Overall.CANCELLED
+    again = boss.post(reverse("admin:pipelines_run_cancel", args=[run.pk]), follow=True).content.decode()
+    assert "nothing of it waits any more" in again
+
+
+@pytest.mark.parametrize("act", ["cancel", "replay"])
+def test_acts_answer_to_nothing_but_a_post_with_a_token(act, admin_user):
+    run = Run.objects.create(
+        pipeline="arithmetic", tree={"kind": "group", "task_id": "g", "children": []}, result_id="g"
+    )
+    url = reverse(f"admin:pipelines_run_{act}", args=[run.pk])
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(admin_user)
+    assert strict.get(url).status_code == 405
+    assert strict.post(url).status_code == 403
+    assert strict.post(f"{ADD}?pipeline=arithmetic", {"shape": "chord"}).status_code == 403
+    assert Run.objects.count() == 1
+
+
+def test_who_may_only_look_sees_no_button_and_is_refused(worker, mended):
+    run = runs.start("test-mends", {"path": str(mended)})
+    ended(run)
+    viewer = person("view_run")
+    page = viewer.get(page_of(run)).content.decode()
+    assert not any(button in page for button in ("Cancel run", "Replay failed", "Start again"))
+    assert "Start a pipeline" not in viewer.get(LIST).content.decode()
+    for act in ("cancel", "replay"):
+        assert viewer.post(reverse(f"admin:pipelines_run_{act}", args=[run.pk])).status_code == 403
+    assert viewer.get(ADD).status_code == 403
+    assert viewer.post(f"{ADD}?pipeline=arithmetic", {"shape": "chord"}).status_code == 403
+    assert person().get(page_of(run)).status_code == 403
+    assert person("view_run", "start_run").get(ADD).status_code == 200
+
+
+def test_nobody_sees_a_run_without_signing_in(client):
+    assert client.get(LIST).status_code == 302
+    assert client.get(f"{LIST}not-a-run/change/").status_code == 302
+
+
+@pytest.mark.parametrize("address", ["not-a-run", "00000000-0000-0000-0000-000000000001"])
+def test_an_address_of_no_run_is_a_404(boss, address):
+    assert boss.get(f"{LIST}{address}/change/").status_code == 404
+
+
+def test_the_list_asks_as_much_for_many_rows_as_for_few(boss, worker, mended):
+    def questions():
+        with CaptureQueriesContext(connection) as captured:
+            page = boss.get(LIST)
+        assert page.status_code == 200
+        return len(captured), page.content.decode()
+
+    assert "No run here" in questions()[1]
+    ended(runs.start("test-mends", {"path": str(mended)}))
+    few, _page = questions()
+    others = [runs.start("arithmetic", {}) for _ in range(4)]
+    others += [runs.start("test-mends", {"path": str(mended)}) for _ in range(3)]
+    for run in others:
+        ended(run)
+    many, page = questions()
+    assert many <= few + 2  # the trees of runs that counts alone don't tell
+    assert page.count("4 / 4") == 4
+    assert page.count("1 dead") == 4
+    filtered = boss.get(f"{LIST}?pipeline=arithmetic").content.decode()
+    assert filtered.count("4 / 4") == 4
+    assert "1 dead" not in filtered
