@@ -21,7 +21,7 @@ class BadCall(ValueError):
 
 def known_tasks() -> list[str]:
     """Names of every registered task that a person may want to schedule, in order."""
-    _import_tasks()
+    import_tasks()
     # Celery's own canvas tasks (celery.group, celery.chord…) make no sense by themselves.
     return sorted(
         name for name in current_app.tasks if not name.startswith("celery.") or name == "celery.backend_cleanup"
@@ -72,6 +72,6 @@ def known_queues() -> list[str]:
 
 
 @cache
-def _import_tasks() -> None:
-    # A web process has sent tasks by name so far and imported none of their modules.
+def import_tasks() -> None:
+    """Import every task's module, as beat and workers do at start: a web process has sent tasks by name so far."""
     current_app.loader.import_default_modules()

@@ -6,6 +6,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from kombu.exceptions import OperationalError
 
+from schedules.calls import import_tasks
 from schedules.edit import record
 from schedules.models import Schedule, Unusable
 from schedules.scheduler import RowEntry
@@ -27,6 +28,7 @@ def run_now(schedule: Schedule, *, by: User) -> str:
         raise NotRun(_("“%(name)s” was not sent: %(reason)s") % {"name": schedule.name, "reason": problem}) from None
     if schedule.expires and schedule.expires <= timezone.now():
         raise NotRun(_("“%s” was not sent: it has ended, and its messages expire at once.") % schedule.name)
+    import_tasks()  # a known task brings its own queue and limits, also when beat sends it
     task = current_app.tasks.get(entry.task)
     try:
         if task:

@@ -1,0 +1,240 @@
+"""A real beat and a real worker: what is saved in the console happens."""
+
+import json
+import signal
+from datetime import timedelta
+
+import pytest
+from celery import current_app
+from django.db import connection
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTasks, SolarSchedule
+from django_celery_results.models import TaskResult
+
+from schedules import edit
+from schedules.due import Every
+from schedules.models import Schedule
+from schedules.run_now import run_now
+from schedules.seed import seed
+from tests.processes import Process, eventually
+
+pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def beat(folder):
+    """Starts beats, and stops them."""
+    started = []
+
+    def start(**extra):
+        log = folder / f"beat-{len(started)}.log"
+        process = Process("-m", "celery", "-A", "config", "beat", "--loglevel", "INFO", log=log, **extra)
+        started.append(process)
+        process.wait_for("beat: Starting")
+        return process
+
+    yield start
+    for process in started:
+        process.stop()
+
+
+def every_second(name, *args, task="tests.anything", **columns):
+    schedule = Schedule(name=name, task=task, args=json.dumps(args), **columns)
+    edit.place(schedule, Every.parse(1, "seconds"))
+    edit.save(schedule)
+    return schedule
+
+
+def results(name):
+    return TaskResult.objects.filter(periodic_task_name=name, status="SUCCESS")
+
+
+def ticks(name, more):
+    """Waits until `name` has run that many times more: beat's own clock, however slow the machine."""
+    before = results(name).count()
+    eventually(lambda: results(name).count() >= before + more, what=f"{more} more runs of {name}")
+
+
+@pytest.fixture
+def form():
+    return {
+        "name": "Edited", "task": "tests.anything", "kind": "every", "every": "1", "period": "seconds", "cron": "", "at": "",
+        "timezone": "Asia/Tokyo", "args": '["first"]', "kwargs": "{}", "headers": "{}", "start": "", "queue": "", "priority": "",
+        "expire_seconds": "", "description": "", "enabled": "on",
+    }  # fmt: skip
+
+
+def test_what_is_done_in_the_console_takes_effect(worker, beat, client, admin_user, form):
+    client.force_login(admin_user)
+    every_second("Clock")
+    beat()
+    ticks("Clock", 1)
+
+    client.post("/schedules/schedule/add/", form)
+    eventually(lambda: results("Edited").filter(result__contains="first").exists(), what="the new schedule runs")
+    edited = Schedule.objects.get(name="Edited")
+    client.post(f"/schedules/schedule/{edited.pk}/change/", form | {"args": '["second"]'})
+    eventually(lambda: results("Edited").filter(result__contains="second").exists(), what="its new arguments are sent")
+
+    client.post(f"/schedules/schedule/{edited.pk}/disable/")
+    ticks("Clock", 4)
+    while_off = results("Edited").count()
+    ticks("Clock", 3)
+    assert results("Edited").count() == while_off
+
+    client.post(f"/schedules/schedule/{edited.pk}/enable/")
+    ticks("Edited", 2)
+    client.post(f"/schedules/schedule/{edited.pk}/change/", form | {"every": "1", "period": "hours"})
+    ticks("Clock", 4)
+    when_slower = results("Edited").count()
+    ticks("Clock", 3)
+    assert results("Edited").count() == when_slower
+
+    client.post(f"/schedules/schedule/{edited.pk}/change/", form)
+    ticks("Edited", 1)
+    client.post(f"/schedules/schedule/{edited.pk}/delete/", {"post": "yes"})
+    ticks("Clock", 4)
+    when_deleted = results("Edited").count()
+    ticks("Clock", 3)
+    assert results("Edited").count() == when_deleted
+
+
+def test_rows_that_cannot_run_are_named_and_stop_nobody(worker, beat):
+    second = IntervalSchedule.objects.create(every=1, period="seconds")
+    bad = {
+        "broken args": {"args": "[1", "interval": second},
+        "args of another type": {"args": "5", "interval": second},
+        "headers of another type": {"headers": "[]", "interval": second},
+        "no time": {},
+        "31 February": {"crontab": CrontabSchedule.objects.create(day_of_month="31", month_of_year="2")},
+        "weekday 7": {"crontab": CrontabSchedule.objects.create(day_of_week="7")},
+        "without ephem": {"solar": SolarSchedule.objects.create(event="sunrise", latitude=1, longitude=1)},
+        "a billion days": {"interval": IntervalSchedule.objects.create(every=10**9, period="days")},
+        "a flood": {"interval": IntervalSchedule.objects.create(every=1, period="microseconds")},
+    }
+    # Behind the models' backs, as fixtures and other programs do.
+    Schedule.objects.bulk_create(
+        [Schedule(name=name, task="tests.anything", **columns) for name, columns in bad.items()]
+    )
+    every_second("Good")
+    process = beat()
+    ticks("Good", 3)
+    for name in bad:
+        process.wait_for(f"schedule={name} ")
+    assert process.alive
+    assert Schedule.objects.filter(name__in=bad, enabled=True).count() == len(bad)
+    assert not TaskResult.objects.filter(periodic_task_name__in=bad).exists()
+
+
+def test_the_seeded_example_gets_its_arguments(worker, beat):
+    seed()
+    example = Schedule.objects.get(name="Example with arguments")
+    edit.place(example, Every.parse(1, "seconds"))
+    example.enabled = True
+    edit.save(example)
+    beat()
+    ticks("Example with arguments", 1)
+    sent = json.loads(results("Example with arguments").first().result)
+    assert sent == {"args": ["arg1", "arg2"], "kwargs": {"key": "value"}}
+
+
+def test_beat_goes_on_while_postgresql_is_away_and_then_notices_edits(worker, beat):
+    every_second("Clock")
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE beat SUPERUSER LOGIN PASSWORD 'beat'")
+        try:
+            where = connection.settings_dict
+            process = beat(DATABASE_URL=f"postgres://beat:beat@{where['HOST']}:{where['PORT']}/{where['NAME']}")
+            ticks("Clock", 1)
+            cursor.execute("ALTER ROLE beat NOLOGIN")
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'beat'")
+            process.wait_for("schedules.database_away")
+            ticks("Clock", 3)
+            every_second("New")
+            cursor.execute("ALTER ROLE beat LOGIN")
+            process.wait_for("schedules.database_back")
+            ticks("New", 1)
+            assert process.alive
+            process.stop()
+        finally:
+            cursor.execute("DROP ROLE beat")
+
+
+def test_beat_may_start_before_postgresql(worker, beat):
+    every_second("Clock")
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE beat SUPERUSER NOLOGIN PASSWORD 'beat'")
+        try:
+            where = connection.settings_dict
+            process = beat(DATABASE_URL=f"postgres://beat:beat@{where['HOST']}:{where['PORT']}/{where['NAME']}")
+            process.wait_for("schedules.database_away")
+            cursor.execute("ALTER ROLE beat LOGIN")
+            ticks("Clock", 1)
+            process.stop()
+        finally:
+            cursor.execute("DROP ROLE beat")
+
+
+def test_what_was_sent_is_noted_at_once_so_a_killed_beat_does_not_repeat_it(worker, beat):
+    every_second("Clock")
+    hourly = Schedule(name="Hourly", task="tests.anything")
+    edit.place(hourly, Every.parse(1, "hours"))
+    edit.save(hourly)
+    Schedule.objects.filter(pk=hourly.pk).update(last_run_at=timezone.now() - timedelta(hours=3))
+    PeriodicTasks.update_changed()
+    first = beat()
+    ticks("Hourly", 1)
+    first.stop(signal.SIGKILL)
+    Schedule.objects.filter(name="celery.backend_cleanup").update(enabled=False)
+    beat()
+    ticks("Clock", 3)
+    assert results("Hourly").count() == 1
+    assert Schedule.objects.get(name="Hourly").total_run_count == 1
+    assert not Schedule.objects.get(name="celery.backend_cleanup").enabled  # an operator's choice outlives a restart
+
+
+def test_run_now_sends_what_beat_sends(beat, admin_user):
+    schedule = every_second(
+        "Twice",
+        1,
+        task="monitoring.echo",
+        queue="nobody-listens",
+        priority=3,
+        expire_seconds=600,
+        headers='{"tenant": "blue"}',
+        kwargs='{"key": "value"}',
+    )
+    run_now(schedule, by=admin_user)
+    process = beat()
+    with current_app.connection_for_read() as broker:
+        queue = broker.SimpleQueue("nobody-listens")
+        by_hand, by_beat = (queue.get(timeout=60) for _ in range(2))
+        process.stop()
+        queue.clear()
+        queue.close()
+    for message in (by_hand, by_beat):
+        assert message.headers.pop("expires")
+        message.headers.pop("celery_beat_task", None)
+        for unique in ("id", "root_id", "origin"):
+            message.headers.pop(unique)
+    assert by_hand.headers == by_beat.headers
+    assert by_hand.headers["periodic_task_name"] == "Twice"
+    assert by_hand.headers["tenant"] == "blue"
+    assert by_hand.payload == by_beat.payload
+    assert by_hand.properties["priority"] == by_beat.properties["priority"] == 3
+    assert by_hand.delivery_info["routing_key"] == by_beat.delivery_info["routing_key"] == "nobody-listens"
+
+
+def test_run_now_from_the_console_runs_once_and_leaves_the_times_alone(worker, client, admin_user):
+    from django.contrib.admin.models import LogEntry
+
+    schedule = Schedule(name="Rare", task="tests.total", args="[1, 2]", enabled=False)
+    edit.place(schedule, Every.parse(100, "days"))
+    edit.save(schedule)
+    client.force_login(admin_user)
+    client.post(f"/schedules/schedule/{schedule.pk}/run/")
+    result = eventually(lambda: results("Rare").first())
+    assert json.loads(result.result) == 3
+    assert f"Run now, as task {result.task_id}." in LogEntry.objects.get().change_message
+    after = Schedule.objects.get(pk=schedule.pk)
+    assert (after.last_run_at, after.total_run_count) == (None, 0)
