@@ -199,9 +199,11 @@ STATSD_URL = ENV.STATSD_URL
 METRICS_TOKEN = ENV.METRICS_TOKEN
 if ENV.EMAIL_URL:
     try:
-        vars().update(dj_email_url.parse(ENV.EMAIL_URL))
+        _mail = dj_email_url.parse(ENV.EMAIL_URL)
     except (KeyError, ValueError) as problem:
         raise ImproperlyConfigured("EMAIL_URL must look like smtp://user:password@host:587/?tls=True") from problem
+    # Without ?timeout= the parser says None, which waits for ever.
+    vars().update({**_mail, "EMAIL_TIMEOUT": _mail["EMAIL_TIMEOUT"] or EMAIL_TIMEOUT})
 else:
     EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
     EMAIL_FILE_PATH = str(VAR_DIR / "mail")
