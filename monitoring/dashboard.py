@@ -15,7 +15,9 @@ from django_celery_results.models import TaskResult
 from deadletters.models import DeadLetter, State
 from monitoring import heartbeats, workers
 from monitoring.workers import BrokerAway, Queue, Workers
+from pipelines import runs
 from pipelines.models import Run
+from pipelines.runs import Progress
 
 Answer = TypeVar("Answer")
 
@@ -81,7 +83,7 @@ class Figures:
     workers: Workers | None
     heartbeat: datetime | None
     running: list[TaskResult]
-    runs: list[Run]
+    runs: list[tuple[Run, Progress]]
 
     @property
     def empty(self) -> bool:
@@ -105,8 +107,28 @@ def figures() -> Figures:
         workers=_or_none(workers.alive),
         heartbeat=heartbeats.last(),
         running=list(_results().filter(status=states.STARTED).order_by("-date_done")[:LISTED]),
-        runs=list(Run.objects.defer("tree", "parameters").order_by("-created_at")[:LISTED]),
+        runs=latest_runs(),
     )
+
+
+def as_dict(read: Figures) -> dict[str, Any]:
+    """The figures for JSON; None is what cannot be known."""
+    return {
+        "at": read.at.isoformat(),
+        "open": read.open,
+        "died_in_24_hours": read.died_today,
+        "oldest_open_seconds": (read.at - read.oldest.died_at).total_seconds() if read.oldest else None,
+        "succeeded_last_hour": read.rates.succeeded,
+        "failed_last_hour": read.rates.failed,
+        "tasks_per_minute": read.rates.per_minute,
+        "queues": None if read.queues is None else {queue.name: queue.waiting for queue in read.queues},
+        "workers": None if read.workers is None else list(read.workers.alive),
+        "heartbeat_age_seconds": (read.at - read.heartbeat).total_seconds() if read.heartbeat else None,
+        "errors": [
+            {"task": error.letter.task_name, "error": error.letter.exception_type, "open": error.open}
+            for error in read.errors
+        ],
+    }
 
 
 def bounded(rows: QuerySet[Any], most: int = COUNTED) -> int:
@@ -153,6 +175,13 @@ def bins(now: datetime) -> list[Bin]:
         )
         for start in (first + i * BIN for i in range(BINS))
     ]
+
+
+def latest_runs() -> list[tuple[Run, Progress]]:
+    """The newest runs and where each stands."""
+    newest = list(Run.objects.order_by("-created_at")[:LISTED])
+    progress = runs.overview(newest)
+    return [(run, progress[run.pk]) for run in newest]
 
 
 def errors(now: datetime, most: int = LISTED) -> list[Error]:

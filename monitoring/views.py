@@ -21,6 +21,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from monitoring import charts, metrics, tiles
 from monitoring.dashboard import Figures, figures
+from pipelines.states import LABELS
 
 # Tile -> the list behind it: permission, URL name, query.
 LISTS = {
@@ -96,6 +97,7 @@ def _shown(read: Figures, user: AbstractBaseUser | AnonymousUser) -> dict[str, A
         "errors": [(error, charts.spark(error.hourly, 112, 26)) for error in read.errors]
         if may("deadletters.view_deadletter")
         else None,
+        "runs": [(run, progress, LABELS[progress.overall]) for run, progress in read.runs],
         "start_url": _list("start") if may("pipelines.start_run") else "",
     }
 
