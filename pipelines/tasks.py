@@ -1,7 +1,6 @@
 """The tasks of the shipped pipelines. Names are stored in rows, so they never change."""
 
 from typing import Any
-from urllib.parse import quote
 
 from celery import Task, current_app, shared_task
 from django.conf import settings
@@ -13,6 +12,7 @@ from pipelines.steps.fetch import fetch
 from pipelines.steps.notify import notify
 from pipelines.steps.resize import resize
 from pipelines.steps.upload import name_for, upload
+from pipelines.storage import file_of
 
 # Arithmetic and summaries that take longer have gone wrong.
 QUICK: dict[str, Any] = {"soft_time_limit": 10, "time_limit": 15}
@@ -57,7 +57,7 @@ def fetch_image(self: "Task[Any, Any]", url: str) -> Facts:
     try:
         return fetch(
             url,
-            to=_file_of(self),
+            to=file_of(str(self.request.id)),
             max_bytes=settings.FETCH_MAX_BYTES,
             allow_private=settings.FETCH_ALLOW_PRIVATE,
             endpoint_url=settings.S3_ENDPOINT_URL,
@@ -69,7 +69,7 @@ def fetch_image(self: "Task[Any, Any]", url: str) -> Facts:
 @shared_task(name="pipelines.resize_image", bind=True, soft_time_limit=60, time_limit=75, **PATIENT)
 def resize_image(self: "Task[Any, Any]", fetched: Facts, size: str) -> Facts:
     """Fit what was fetched into `size`, like 800x600."""
-    made = resize(fetched["file"], to=_file_of(self), size=size, endpoint_url=settings.S3_ENDPOINT_URL)
+    made = resize(fetched["file"], to=file_of(str(self.request.id)), size=size, endpoint_url=settings.S3_ENDPOINT_URL)
     return {"source": fetched["source"], **made}
 
 
@@ -98,12 +98,6 @@ def run_pipeline(name: str, parameters: Facts | None = None) -> str:
 def sweep_chords() -> int:
     """Settle chords that a crash left behind; how many moved on."""
     return chords.sweep(current_app.backend)
-
-
-def _file_of(task: "Task[Any, Any]") -> str:
-    # Named by the task's id, which retries and replays keep: the next try replaces the file of the one before. A name made of the
-    # content would have to wait for all of it, and a try that failed would leave its half behind under a name nobody looks for.
-    return f"{settings.STORAGE_URL.rstrip('/')}/task-{quote(str(task.request.id), safe='')}"
 
 
 def _wait(limit: RateLimited) -> float:

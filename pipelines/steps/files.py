@@ -5,6 +5,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import IO, Any
 
 import fsspec
@@ -70,6 +71,39 @@ def save(source: IO[bytes], url: str, *, endpoint_url: str = "") -> int:
             with system.open(path, "wb") as target:
                 shutil.copyfileobj(source, target)
     return source.tell()
+
+
+def written_before(folder: str, before: datetime, *, endpoint_url: str = "") -> list[str]:
+    """Storage URLs of the files in `folder` that were last written before then (an aware time); [] when there is no such folder.
+
+    Raises:
+        Refused, BadAddress, StorageAway: it cannot be listed.
+    """
+    system, path = _locate(folder, endpoint_url)
+    with _told(folder):
+        system.invalidate_cache()  # of a listing that this process made long ago
+        entries = system.find(path, maxdepth=1, detail=True)
+    return [
+        f"{folder.rstrip('/')}/{name.rsplit('/', 1)[-1]}" for name, entry in entries.items() if _written(entry) < before
+    ]
+
+
+def delete(url: str, *, endpoint_url: str = "") -> None:
+    """Delete the file at `url`.
+
+    Raises:
+        FileMissing, Refused, BadAddress, StorageAway: it cannot be deleted.
+    """
+    system, path = _locate(url, endpoint_url)
+    with _told(url):
+        system.rm_file(path)
+
+
+def _written(entry: dict[str, Any]) -> datetime:
+    # s3fs says it as a time, the local file system as seconds.
+    written = entry.get("LastModified") or datetime.fromtimestamp(entry["mtime"], UTC)
+    assert isinstance(written, datetime)
+    return written
 
 
 def _save_locally(source: IO[bytes], system: Any, path: str) -> None:

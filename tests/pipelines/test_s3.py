@@ -2,6 +2,8 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
 
 import pytest
 
@@ -63,14 +65,22 @@ def test_all_steps_meet_in_s3(web, s3, bucket):
     assert len(bucket.cat_file("bucket/images/a.jpg")) == done["bytes"]
 
 
+def test_old_objects_are_found_and_deleted(s3, bucket):
+    files.save(BytesIO(b"x"), "s3://bucket/old/task-1", endpoint_url=s3)
+    assert files.written_before("s3://bucket/old", datetime.now(UTC) - timedelta(days=1), endpoint_url=s3) == []
+    assert files.written_before("s3://bucket/old/", datetime.now(UTC) + timedelta(days=1), endpoint_url=s3) == [
+        "s3://bucket/old/task-1"
+    ]
+    files.delete("s3://bucket/old/task-1", endpoint_url=s3)
+    assert files.written_before("s3://bucket/old", datetime.now(UTC) + timedelta(days=1), endpoint_url=s3) == []
+
+
 def test_an_object_that_is_gone_says_so(s3, bucket):
     with pytest.raises(errors.FileMissing, match="s3://bucket/gone"):
         files.read("s3://bucket/gone", endpoint_url=s3)
 
 
 def test_a_bucket_that_does_not_exist_dies_for_good(s3, bucket):
-    from io import BytesIO
-
     with pytest.raises(errors.FileMissing, match="s3://nowhere/a"):
         files.save(BytesIO(b"x"), "s3://nowhere/a", endpoint_url=s3)
 

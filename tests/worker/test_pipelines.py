@@ -5,12 +5,15 @@ import pytest
 from celery.result import GroupResult
 from PIL import Image
 
-from pipelines import registry, tasks
+from deadletters.models import DeadLetter
+from deadletters.replay import replay
+from pipelines import registry, runs, tasks
 from pipelines.models import Run
 from pipelines.registry import BadParameter
 from pipelines.steps import files
 from pipelines.steps.errors import NotFound
-from tests.web import image
+from tests.processes import eventually
+from tests.web import image, status
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 
@@ -51,6 +54,18 @@ def test_a_broken_address_leaves_the_others_uploaded(worker, web, tmp_path):
     with pytest.raises(NotFound):
         bad.parent.parent.get(timeout=60)
     assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+def test_a_broken_address_is_mended_and_the_run_goes_on(worker, web, tmp_path, admin_user):
+    urls = [web.answer("/a.jpg", image()), web.answer("/b.jpg", status(404), image())]
+    run = runs.start("images", {"urls": urls, "upload_to": f"file://{tmp_path}/out"}, by=admin_user)
+    letter = eventually(lambda: DeadLetter.objects.filter(task_id__in=run.steps.values("task_id")).first())
+    assert (letter.exception_type.rsplit(".", 1)[-1], letter.retries) == ("NotFound", 0)
+    assert "/b.jpg answered 404 Not Found. Put the file there" in letter.exception_message
+    replay(letter, by=admin_user)
+    eventually(lambda: runs.progress(run).percent == 100)
+    assert runs.result(run)["images"] == 2
+    assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 def test_a_schedule_starts_a_pipeline(worker):
