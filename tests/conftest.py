@@ -1,6 +1,7 @@
 """Fixtures of every test: a worker, the people, a quick browser client."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,5 @@ def admin_user(db):
 @pytest.fixture
 def web() -> Iterator[Web]:
     """A web server on loopback, programmed by the test."""
-    server = Web()
-    yield server
-    server.stop()
+    with closing(Web()) as server:
+        yield server

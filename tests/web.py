@@ -1,5 +1,6 @@
 """A web server on loopback that misbehaves on request: `web.answer("/a.jpg", status(500), image())` fails once, then gives the image."""
 
+import ssl
 import threading
 import time
 from collections import Counter
@@ -15,7 +16,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 class Web:
     """`answers` of a path are given in turn, the last one for ever; `calls` counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.answers: dict[str, tuple[Answer, ...]] = {}
         self.calls: Counter[str] = Counter()
         self.hosts: list[str] = []
@@ -36,6 +37,8 @@ class Web:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
         self.port = self.server.server_port
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
         self.thread.start()
@@ -48,7 +51,7 @@ class Web:
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
-    def stop(self) -> None:
+    def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()

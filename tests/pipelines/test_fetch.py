@@ -1,12 +1,21 @@
 import pickle
 import socket
-from datetime import UTC, datetime
+import ssl
+from contextlib import closing, nullcontext
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from pipelines.steps import addresses, errors, fetch
-from tests.web import body, drip, image, picture, silence, status
+from tests.web import Web, body, drip, image, picture, silence, status
 
 
 @pytest.fixture
@@ -139,6 +148,20 @@ def test_the_name_is_asked_for_and_the_checked_address_is_called(web, get, monke
     assert asked.count("pictures.example") == 1
 
 
+@pytest.mark.parametrize(("name", "trusted"), [("pictures.example", True), ("other.example", False)])
+def test_a_certificate_is_checked_against_the_name_and_not_the_address(get, monkeypatch, tmp_path, name, trusted):
+    server, client = _contexts(tmp_path, "pictures.example")
+    monkeypatch.setattr(httpx, "HTTPTransport", partial(httpx.HTTPTransport, verify=client))
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda _, *arguments, **options: real("127.0.0.1", *arguments, **options)
+    )
+    with closing(Web(server)) as web:
+        web.answer("/a.jpg", image())
+        with nullcontext() if trusted else pytest.raises(errors.Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
+            get(f"https://{name}:{web.port}/a.jpg")
+
+
 def test_our_own_network_is_not_called(web, get):
     with pytest.raises(
         errors.PrivateAddress, match=r"127\.0\.0\.1, which is not a public address.*FETCH_ALLOW_PRIVATE"
@@ -214,3 +237,25 @@ def test_failures_survive_the_way_from_a_child_to_its_parent(kind):
 def test_steps_stand_alone():
     folder = Path(fetch.__file__).parent
     assert not [path for path in folder.glob("*.py") if "django" in path.read_text()]
+
+
+def _contexts(folder, name):
+    """TLS of a server called `name`, and of a client that trusts it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(
+            subject, subject, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1)
+        )
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = folder / "certificate.pem"
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pem.write_bytes(certificate.public_bytes(Encoding.PEM) + private)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pem)
+    pem.unlink()
+    client = ssl.create_default_context(cadata=certificate.public_bytes(Encoding.PEM).decode())
+    return server, client
