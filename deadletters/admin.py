@@ -2,18 +2,16 @@
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin, messages  # noqa: TID251
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import Max, QuerySet
-from django.forms import Media
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect  # noqa: TID251
 from django.shortcuts import get_object_or_404  # noqa: TID251
 from django.template.loader import render_to_string
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
@@ -25,7 +23,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from deadletters.discard import NotDiscardable, discard, discard_many, restore
 from deadletters.errors import count_open_errors, open_errors
-from deadletters.listing import TooBroad, age_filter, count, patience, value_filter
+from deadletters.listing import BigTableAdmin, TooBroad, age_filter, count, patience, value_filter
 from deadletters.models import DeadLetter, State
 from deadletters.page import page_of
 from deadletters.replay import NotReplayable, Replayed, replay, replay_many
@@ -38,14 +36,8 @@ CHANGELIST = "admin:deadletters_deadletter_changelist"
 HEAVY = ("body", "headers", "properties", "traceback")
 
 
-if TYPE_CHECKING:
-    LetterAdmin = admin.ModelAdmin[DeadLetter]
-else:
-    LetterAdmin = admin.ModelAdmin  # takes no type at run time
-
-
 @admin.register(DeadLetter)
-class DeadLetterAdmin(LetterAdmin):
+class DeadLetterAdmin(BigTableAdmin):
     """By error, flat list, one letter; nothing can be edited, only replayed, discarded and restored."""
 
     list_display = ("task", "error", "cause", "queue", "tries", "state_chip", "died", "act")
@@ -58,24 +50,10 @@ class DeadLetterAdmin(LetterAdmin):
     )
     search_fields = ("task_id", "exception_message", "exception_type", "task_name")
     search_help_text = gettext_lazy("Task id, task name or words of the error")
-    sortable_by = ()
-    list_per_page = 50
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
     actions = ("replay_letters", "discard_letters")
     keyset_field = "died_at"
-    media = Media(js=["admin/js/actions.js"])  # the stock list brings jQuery, and uses it nowhere
 
     # --- Who may -----------------------------------------------------------------------------------------------------
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: DeadLetter | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: DeadLetter | None = None) -> bool:
-        return False
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         """May send letters again."""
@@ -100,6 +78,9 @@ class DeadLetterAdmin(LetterAdmin):
             hidden.add("act")
         return [name for name in self.list_display if name not in hidden]
 
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return super().get_actions(request) if chosen_state(request.GET) in {ALL, State.OPEN} else {}
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[DeadLetter], search_term: str
     ) -> tuple[QuerySet[DeadLetter], bool]:
@@ -109,19 +90,9 @@ class DeadLetterAdmin(LetterAdmin):
             messages.warning(request, str(refusal))
             return queryset.none(), False
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        if request.method == "POST":
-            return super().changelist_view(request, extra_context)
-        try:
-            with patience():
-                context = {
-                    "title": _("Dead letters"),
-                    "tabs": list(tabs(request.GET)),
-                    "number": count_open_errors(),
-                }
-                return super().changelist_view(request, {**(extra_context or {}), **context})
-        except TooBroad:
-            return self._too_broad(request)
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
+        tabs_context = {"tabs": list(tabs(request.GET)), "number": count_open_errors()}
+        return {**super().list_context(request), **tabs_context}
 
     def by_error_view(self, request: HttpRequest) -> HttpResponse:
         """One line for each bug with open letters."""
@@ -135,8 +106,8 @@ class DeadLetterAdmin(LetterAdmin):
                     "may_replay": self.has_replay_permission(request),
                 }
         except TooBroad:
-            return self._too_broad(request)
-        return self._page(request, "deadletters/by_error.html", _("Dead letters"), **context)
+            return self.too_broad(request)
+        return self.page(request, "deadletters/by_error.html", self.title, **context)
 
     @admin.display(description=gettext_lazy("Task"))
     def task(self, letter: DeadLetter) -> SafeString:
@@ -168,7 +139,7 @@ class DeadLetterAdmin(LetterAdmin):
         """How long ago, and when."""
         return render_to_string("_ago.html", {"at": letter.died_at})
 
-    @admin.display(description="")
+    @admin.display(description="", empty_value="")
     def act(self, letter: DeadLetter) -> str:
         """The button of the row; it submits the hidden form of the page, not the list's."""
         return render_to_string("deadletters/_act.html", {"letter": letter}) if letter.state == State.OPEN else ""
@@ -190,7 +161,7 @@ class DeadLetterAdmin(LetterAdmin):
             "may_replay": self.has_replay_permission(request),
             "may_discard": self.has_discard_permission(request),
         }
-        return self._page(request, "deadletters/letter.html", str(letter), **context)
+        return self.page(request, "deadletters/letter.html", str(letter), **context)
 
     # --- Acts --------------------------------------------------------------------------------------------------------
 
@@ -261,7 +232,7 @@ class DeadLetterAdmin(LetterAdmin):
             "letters": letters[:5],
             "upto": letters.order_by().aggregate(upto=Max("pk"))["upto"],
         }
-        return self._page(request, "deadletters/discard.html", _("Discard dead letters"), **context)
+        return self.page(request, "deadletters/discard.html", _("Discard dead letters"), **context)
 
     # --- How acts answer ---------------------------------------------------------------------------------------------
 
@@ -285,15 +256,6 @@ class DeadLetterAdmin(LetterAdmin):
             messages.success(request, said % replayed.sent)
         for reason, number in Counter(reason for _task_id, reason in replayed.refused).most_common(3):
             messages.warning(request, _("%(number)d not sent: %(reason)s") % {"number": number, "reason": reason})
-
-    def _page(self, request: HttpRequest, template: str, title: str, **context: Any) -> TemplateResponse:
-        common = {**self.admin_site.each_context(request), "opts": self.opts, "title": title}
-        return TemplateResponse(request, template, {**common, **context})
-
-    def _too_broad(self, request: HttpRequest) -> HttpResponse:
-        page = self._page(request, "deadletters/too_broad.html", _("Dead letters"))
-        page.status_code = 503
-        return page
 
 
 def _by(request: HttpRequest) -> User:

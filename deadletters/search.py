@@ -24,7 +24,7 @@ def find(letters: QuerySet[DeadLetter], text: str) -> QuerySet[DeadLetter]:
     text = text.strip()
     if not text:
         return letters
-    if _is_uuid(text):
+    if is_uuid(text):
         return letters.filter(Q(task_id=text) | Q(root_id=text))
     if len(text) < SHORTEST:
         raise TooShort(_("Search for %(number)s letters or more.") % {"number": SHORTEST})
@@ -36,7 +36,8 @@ def find(letters: QuerySet[DeadLetter], text: str) -> QuerySet[DeadLetter]:
     )
 
 
-def _is_uuid(text: str) -> bool:
+def is_uuid(text: str) -> bool:
+    """Whether it is an id of the kind that Celery makes."""
     try:
         uuid.UUID(text)
     except ValueError:

@@ -89,4 +89,4 @@ def coloured_json(text: str) -> SafeString:
 
 def _colour(text: str, lexer: Lexer) -> SafeString:
     # Pygments escapes what it prints.
-    return mark_safe(highlight(text, lexer, _HTML))  # noqa: S308
+    return mark_safe(highlight(text, lexer, _HTML)) if text else SafeString()  # noqa: S308

@@ -185,7 +185,10 @@ document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll(menus)) if (!menu.contains(event.target)) menu.open = false;
 });
 
-/* 7. Copy: <button data-copy="id">. */
+/* 7. On a phone the tabs scroll sideways: the current one must be seen. */
+for (const tab of document.querySelectorAll(".o-tabs [aria-current]")) tab.parentElement.scrollLeft = tab.offsetLeft - tab.parentElement.offsetLeft - 40;
+
+/* 8. Copy: <button data-copy="id">. */
 document.addEventListener("click", async (event) => {
   const button = event.target.closest?.("button[data-copy]");
   if (!button) return;
