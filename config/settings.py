@@ -189,6 +189,8 @@ SAMPLES_DIR = VAR_DIR / "samples"
 DEADLETTERS_REDIS_LIST = ENV.DEADLETTERS_REDIS_LIST
 DEADLETTERS_REDIS_URL = ENV.REDIS_URL or (CELERY_BROKER_URL if _broker.scheme.startswith("redis") else "")
 RETENTION_DAYS = ENV.RETENTION_DAYS
+# Where the page of a dead letter shows the workflow that it died in.
+DEADLETTERS_RUN_URL = "pipelines.links.run_url"
 
 SLACK_WEBHOOK_URL = ENV.SLACK_WEBHOOK_URL
 ADMINS = [(address, address) for address in ENV.ADMINS]

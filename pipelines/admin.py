@@ -277,3 +277,6 @@ def _to(run: Run) -> HttpResponseRedirect:
     response = redirect("admin:pipelines_run_change", run.pk)
     assert isinstance(response, HttpResponseRedirect)
     return response
+
+
+from pipelines import results_admin  # noqa: E402, F401  (the other screens of this room)
