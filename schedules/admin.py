@@ -56,6 +56,7 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's is 
     search_help_text = gettext_lazy("Name or task")
     ordering = ("name",)
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
         newest = TaskResult.objects.filter(periodic_task_name=OuterRef("name")).order_by("-pk")
@@ -85,6 +86,7 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's is 
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         context = {
+            "title": _("Schedules"),
             "may_run": self.has_run_permission(request),
             "may_change": self.has_change_permission(request),
             **(extra_context or {}),
@@ -96,6 +98,8 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's is 
     ) -> HttpResponse:
         form, obj = context["adminform"].form, kwargs.get("obj")
         context |= {
+            "title": obj.name if obj else _("New schedule"),
+            "subtitle": None,
             "may_run": self.has_run_permission(request),
             "editable": self.has_add_permission(request) if obj is None else self.has_change_permission(request, obj),
             "tasks": calls.known_tasks(),

@@ -36,7 +36,7 @@ def check_task(name: str) -> None:
     """
     if name in known_tasks():
         return
-    close = difflib.get_close_matches(name, known_tasks(), 3)
+    close = difflib.get_close_matches(name, known_tasks(), 3, cutoff=0.75)
     hint = _(" Did you mean %s?") % _(" or ").join(close) if close else ""
     raise BadCall("task", _("There is no task “%s”.") % name + hint)
 

@@ -15,7 +15,7 @@ class JSONText(forms.CharField):
 
     def __init__(self, *, kind: type[list[Any]] | type[dict[str, Any]], **kwargs: Any) -> None:
         self.kind = kind
-        attrs = {"data-json": "array" if kind is list else "object", "rows": 4, "spellcheck": "false"}
+        attrs = {"data-json": "array" if kind is list else "object", "rows": 3, "spellcheck": "false"}
         super().__init__(required=False, widget=forms.Textarea(attrs=attrs), **kwargs)
 
     def clean(self, value: Any) -> Any:

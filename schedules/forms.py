@@ -32,7 +32,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's is no
         required=False,
         max_length=200,
         initial="0 9 * * *",
-        help_text=_("minute  hour  day of month  month  weekday (0–6, 0 = Sunday)"),
+        help_text=_("minute · hour · day of month · month · weekday (0–6, 0 = Sunday)"),
         widget=forms.TextInput(attrs={"class": "cron", "spellcheck": "false", "autocomplete": "off"}),
     )
     every = forms.IntegerField(label=_("Every"), required=False, initial=5)

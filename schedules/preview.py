@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice, pairwise
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from schedules import edit
@@ -30,7 +31,7 @@ class Preview:
     zone: str = ""
     warning: str = ""
     runs: list[Run] = field(default_factory=list)
-    more: bool = False
+    far: bool = False  # not all in this year
 
 
 def preview(schedule: Schedule) -> Preview:
@@ -50,7 +51,7 @@ def preview(schedule: Schedule) -> Preview:
         zone=zone.key,
         warning=timing.warning() if isinstance(timing, Cron) else "",
         runs=_mark_shifts(found),
-        more=len(found) == RUNS_SHOWN,
+        far=any(run.year != timezone.now().astimezone(zone).year for run in found),
     )
 
 
