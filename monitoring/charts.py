@@ -1,23 +1,10 @@
-"""Numbers -> the geometry of small SVG charts; pure. Templates print the tags, CSS classes give the colours."""
+"""Numbers -> the geometry of an SVG bar chart; pure. Templates print the tags, CSS classes give the colours."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 GRID_LINES = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spark:
-    """A line without axes. `line` and `area` are SVG point lists; the last value is marked at (x, y)."""
-
-    width: int
-    height: int
-    line: str
-    area: str
-    x: str
-    y: str
-    values: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,22 +37,6 @@ class BarChart:
     inner_height: int
     bars: tuple[Bar, ...]
     grid: tuple[tuple[str, str], ...]
-
-
-def spark(values: Sequence[float], width: int = 120, height: int = 24, pad: int = 2) -> Spark:
-    """A sparkline from 0 to the highest value, oldest first; no values are a flat line."""
-    values = tuple(values) or (0.0,)
-    top = max(*values, 0) or 1
-    step = (width - 2 * pad) / max(1, len(values) - 1)
-    points = [
-        (pad + i * step, height - pad - max(value, 0) / top * (height - 2 * pad)) for i, value in enumerate(values)
-    ]
-    line = " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
-    last_x, last_y = points[-1]
-    return Spark(
-        width=width, height=height, line=line, area=f"{pad},{height} {line} {_n(last_x)},{height}",
-        x=_n(last_x), y=_n(last_y), values=values,
-    )  # fmt: skip
 
 
 def bars(

@@ -1,6 +1,5 @@
 """The figures of the first screen: a fixed number of read-only queries, each bounded and on an index, however many rows there are."""
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,11 +7,14 @@ from typing import Any, TypeVar
 
 from celery import states
 from django.core.cache import cache
-from django.db.models import Count, DateTimeField, F, Func, Max, Q, QuerySet, Value
+from django.db import models
+from django.db.models import DateTimeField, F, Func, Q, QuerySet, Value
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
-from deadletters.models import DeadLetter, State
+from deadletters.errors import ErrorGroup, open_errors
+from deadletters.listing import Count, count
+from deadletters.models import DeadLetter
 from monitoring import heartbeats, workers
 from monitoring.workers import BrokerAway, Queue, Workers
 from pipelines import runs
@@ -25,10 +27,6 @@ BIN = timedelta(minutes=30)
 BINS = 48
 HOUR = timedelta(hours=1)
 RECENT = timedelta(minutes=5)
-# Beyond this many a count says "at least": counting a million rows takes longer than reading the page.
-COUNTED = 100_000
-# Errors are grouped over this many of the newest open letters.
-GROUPED = 20_000
 LISTED = 6
 # The finished half hours of the chart change no more, but results may still be loaded into them.
 CHART_SECONDS = 60
@@ -41,16 +39,6 @@ class Bin:
     start: datetime
     succeeded: int
     failed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Error:
-    """The open letters of one bug. `hourly` counts its deaths of the last 24 hours, oldest first; `letter` is the newest."""
-
-    fingerprint: str
-    letter: DeadLetter
-    open: int
-    hourly: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +61,12 @@ class Figures:
     """All of the first screen. `workers` and `queues` are None while the broker is away."""
 
     at: datetime
-    open: int
-    died_today: int
+    open: Count
+    died_today: Count
     oldest: DeadLetter | None
     rates: Rates
     bins: list[Bin]
-    errors: list[Error]
+    errors: list[ErrorGroup]
     queues: list[Queue] | None
     workers: Workers | None
     heartbeat: datetime | None
@@ -89,7 +77,7 @@ class Figures:
     def empty(self) -> bool:
         """Whether nothing has ever happened here, as far as the screen can tell."""
         quiet = not any(bin_.succeeded or bin_.failed for bin_ in self.bins)
-        return quiet and not (self.open or self.runs or self.running)
+        return quiet and not (self.open.number or self.runs or self.running)
 
 
 def figures() -> Figures:
@@ -97,12 +85,12 @@ def figures() -> Figures:
     now = timezone.now()
     return Figures(
         at=now,
-        open=open_letters(),
-        died_today=bounded(DeadLetter.objects.filter(died_at__gte=now - timedelta(days=1))),
+        open=count(DeadLetter.objects.open()),
+        died_today=count(DeadLetter.objects.filter(died_at__gte=now - timedelta(days=1))),
         oldest=oldest_open(),
         rates=rates(now),
         bins=bins(now),
-        errors=errors(now),
+        errors=open_errors(LISTED),
         queues=_or_none(workers.queues),
         workers=_or_none(workers.alive),
         heartbeat=heartbeats.last(),
@@ -115,8 +103,8 @@ def as_dict(read: Figures) -> dict[str, Any]:
     """The figures for JSON; None is what cannot be known."""
     return {
         "at": read.at.isoformat(),
-        "open": read.open,
-        "died_in_24_hours": read.died_today,
+        "open": read.open.number,
+        "died_in_24_hours": read.died_today.number,
         "oldest_open_seconds": (read.at - read.oldest.died_at).total_seconds() if read.oldest else None,
         "succeeded_last_hour": read.rates.succeeded,
         "failed_last_hour": read.rates.failed,
@@ -124,21 +112,8 @@ def as_dict(read: Figures) -> dict[str, Any]:
         "queues": None if read.queues is None else {queue.name: queue.waiting for queue in read.queues},
         "workers": None if read.workers is None else list(read.workers.alive),
         "heartbeat_age_seconds": (read.at - read.heartbeat).total_seconds() if read.heartbeat else None,
-        "errors": [
-            {"task": error.letter.task_name, "error": error.letter.exception_type, "open": error.open}
-            for error in read.errors
-        ],
+        "errors": [{"task": error.task_name, "error": error.name, "open": error.open.number} for error in read.errors],
     }
-
-
-def bounded(rows: QuerySet[Any], most: int = COUNTED) -> int:
-    """How many `rows` there are, counted up to `most`."""
-    return rows.order_by()[:most].count()
-
-
-def open_letters() -> int:
-    """Open letters, counted up to COUNTED."""
-    return bounded(DeadLetter.objects.open())
 
 
 def oldest_open() -> DeadLetter | None:
@@ -149,9 +124,9 @@ def oldest_open() -> DeadLetter | None:
 def rates(now: datetime) -> Rates:
     """What finished within the hour, and how much a minute within the last five."""
     row = TaskResult.objects.filter(date_done__gte=now - HOUR, status__in=(states.SUCCESS, states.FAILURE)).aggregate(
-        succeeded=Count("pk", filter=Q(status=states.SUCCESS)),
-        failed=Count("pk", filter=Q(status=states.FAILURE)),
-        recent=Count("pk", filter=Q(date_done__gte=now - RECENT)),
+        succeeded=models.Count("pk", filter=Q(status=states.SUCCESS)),
+        failed=models.Count("pk", filter=Q(status=states.FAILURE)),
+        recent=models.Count("pk", filter=Q(date_done__gte=now - RECENT)),
     )
     return Rates(succeeded=row["succeeded"], failed=row["failed"], per_minute=row["recent"] / 5)
 
@@ -184,48 +159,6 @@ def latest_runs() -> list[tuple[Run, Progress]]:
     return [(run, progress[run.pk]) for run in newest]
 
 
-def errors(now: datetime, most: int = LISTED) -> list[Error]:
-    """The bugs with the most open letters, in three queries."""
-    newest = DeadLetter.objects.open().order_by("-died_at", "-id").values("pk")[:GROUPED]
-    grouped = (
-        DeadLetter.objects.filter(pk__in=newest)
-        .order_by()
-        .values("fingerprint")
-        .annotate(open=Count("pk"), sample=Max("pk"))
-        .order_by("-open", "-sample")[:most]
-    )
-    groups = list(grouped)
-    letters = DeadLetter.objects.defer("traceback", "body", "headers", "properties").in_bulk(
-        [row["sample"] for row in groups]
-    )
-    hourly = _hourly([row["fingerprint"] for row in groups], now)
-    return [
-        Error(
-            fingerprint=row["fingerprint"],
-            open=row["open"],
-            letter=letters[row["sample"]],
-            hourly=hourly[row["fingerprint"]],
-        )
-        for row in groups
-        if row["sample"] in letters  # else it was pruned between the queries
-    ]
-
-
-def _hourly(fingerprints: list[str], now: datetime) -> dict[str, tuple[int, ...]]:
-    first = now - 24 * HOUR
-    rows = (
-        # Every state is named so that the index (fingerprint, state, died_at) serves the dates too.
-        DeadLetter.objects.filter(fingerprint__in=fingerprints, state__in=State.values, died_at__gt=first)
-        .order_by()
-        .values("fingerprint", hour=_slot("died_at", HOUR, first))
-        .annotate(deaths=Count("pk"))
-    )
-    counts: dict[str, list[int]] = defaultdict(lambda: [0] * 24)
-    for row in rows:
-        counts[row["fingerprint"]][min((row["hour"] - first) // HOUR, 23)] += row["deaths"]
-    return defaultdict(lambda: (0,) * 24, {name: tuple(values) for name, values in counts.items()})
-
-
 def _bins(since: datetime, until: datetime) -> dict[tuple[datetime, str], int]:
     rows = (
         TaskResult.objects.filter(
@@ -233,7 +166,7 @@ def _bins(since: datetime, until: datetime) -> dict[tuple[datetime, str], int]:
         )
         .order_by()
         .values_list(_slot("date_done", BIN, since), "status")
-        .annotate(Count("pk"))
+        .annotate(models.Count("pk"))
     )
     return {(start, status): count for start, status, count in rows}
 

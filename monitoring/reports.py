@@ -11,8 +11,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django_celery_results.models import TaskResult
 
+from deadletters.errors import open_errors
+from deadletters.listing import count
 from deadletters.models import DeadLetter
-from monitoring import alerts, dashboard
+from monitoring import alerts
 from monitoring.channels import mail
 from monitoring.notice import Notice, one_line
 from pipelines.models import Run
@@ -47,20 +49,18 @@ def digest() -> dict[str, Any]:
     """
     errors = [
         {
-            "open": error.open,
-            "task": error.letter.task_name,
-            "error": one_line(
-                ": ".join(filter(None, (error.letter.exception_type, error.letter.exception_message))), 120
-            )
-            or error.letter.get_cause_display(),
+            "open": group.open.number,
+            "task": group.task_name,
+            "error": one_line(": ".join(filter(None, (group.name, group.message))), 120),
         }
-        for error in dashboard.errors(timezone.now(), DIGESTED)
+        for group in open_errors(DIGESTED)
     ]
-    figures = {"open": dashboard.open_letters(), "errors": errors}
+    open_now = count(DeadLetter.objects.open())
+    figures = {"open": open_now.number, "errors": errors}
     if errors and mail.configured():
         mail.send(
             Notice(
-                subject=_("%d open dead letters") % figures["open"],
+                subject=_("%s open dead letters") % open_now,
                 text="\n".join(f"{error['open']:>7}  {error['task'] or '–'}  {error['error']}" for error in errors),
                 link=alerts.link("deadletter_changelist"),
             )
@@ -91,7 +91,7 @@ def _figures(since: datetime, until: datetime) -> dict[str, Any]:
         ),
         "runs": Run.objects.filter(created_at__gte=since, created_at__lt=until).count(),
         "dead_letters": died.count(),
-        "open": dashboard.open_letters(),
+        "open": count(DeadLetter.objects.open()).number,
         "failures": [
             {"task": row["task_name"], "error": row["exception_type"], "deaths": row["deaths"]} for row in failures
         ],

@@ -7,9 +7,9 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from deadletters.sparkline import Sparkline, sparkline
 from monitoring import heartbeats
-from monitoring.charts import Spark, spark
-from monitoring.dashboard import COUNTED, Figures
+from monitoring.dashboard import Figures
 
 # Shares of failed tasks within the hour.
 FAILING, FAILING_BADLY = 0.01, 0.05
@@ -27,7 +27,7 @@ class Tile:
     value: str
     note: str
     tone: str
-    spark: Spark | None = None
+    spark: Sparkline | None = None
 
 
 def tiles(figures: Figures) -> list[Tile]:
@@ -69,10 +69,9 @@ def age(duration: timedelta) -> str:
 
 
 def _open(figures: Figures) -> Tile:
-    most = "+" if figures.open >= COUNTED else ""
     return Tile(
-        page="open", title=_("Open dead letters"), value=_number(figures.open) + most, tone="bad" if figures.open else "ok",
-        note=_("%s died in 24 h") % _number(figures.died_today),
+        page="open", title=_("Open dead letters"), value=str(figures.open), tone="bad" if figures.open.number else "ok",
+        note=_("%s died in 24 h") % figures.died_today,
     )  # fmt: skip
 
 
@@ -99,12 +98,12 @@ def _failure_rate(figures: Figures) -> Tile:
         value=_percent(rate),
         note=note,
         tone=tone,
-        spark=spark([b.failed for b in figures.bins]),
+        spark=sparkline([b.failed for b in figures.bins]),
     )
 
 
 def _per_minute(figures: Figures) -> Tile:
-    line = spark([b.succeeded + b.failed for b in figures.bins])
+    line = sparkline([b.succeeded + b.failed for b in figures.bins])
     value = number_format(figures.rates.per_minute, 1 if figures.rates.per_minute < 100 else 0)
     return Tile(
         page="results", title=_("Tasks / min"), value=value, note=_("last 5 minutes"), spark=line,

@@ -19,6 +19,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import conditional_page, require_safe
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from deadletters.sparkline import sparkline
 from monitoring import charts, metrics, tiles
 from monitoring.dashboard import Figures, figures
 from pipelines.states import LABELS
@@ -33,7 +34,7 @@ LISTS = {
         {"status__exact": "FAILURE"},
     ),
     "results": ("django_celery_results.view_taskresult", "admin:django_celery_results_taskresult_changelist", {}),
-    "start": ("pipelines.start_run", "admin:pipelines_run_start", {}),
+    "start": ("pipelines.start_run", "admin:pipelines_run_add", {}),
     "schedules": ("schedules.view_schedule", "admin:schedules_schedule_changelist", {}),
 }
 
@@ -94,7 +95,7 @@ def _shown(read: Figures, user: AbstractBaseUser | AnonymousUser) -> dict[str, A
         "bins": bins[::-1],
         "backing_up": tiles.BACKING_UP,
         "silent": [(name, tiles.age(timedelta(seconds=seconds))) for name, seconds in silent],
-        "errors": [(error, charts.spark(error.hourly, 112, 26)) for error in read.errors]
+        "errors": [(error, sparkline(error.hourly)) for error in read.errors]
         if may("deadletters.view_deadletter")
         else None,
         "runs": [(run, progress, LABELS[progress.overall]) for run, progress in read.runs],

@@ -32,8 +32,3 @@ def test_one_failure_among_thousands_is_still_seen():
 
 def test_about_eight_bars_are_labelled():
     assert sum(1 for bar in charts.bars([(str(i), 1, 0) for i in range(48)]).bars if bar.tick) == 8
-
-
-def test_no_values_are_a_flat_line():
-    assert charts.spark([]).values == (0.0,)
-    assert charts.spark([0, 0, 0]).line == "2.0,22.0 60.0,22.0 118.0,22.0"
