@@ -44,7 +44,7 @@ def troubles(figures: Figures) -> list[str]:
     if figures.workers is None or figures.queues is None:
         found.append(_("The broker does not answer: nothing can be sent or run until it is back."))
     elif not figures.workers.alive:
-        found.append(_("No worker answers: tasks wait. Start one."))
+        found.append(_("No worker answers, so tasks wait. Start one: celery -A config worker"))
     if figures.heartbeat and figures.at - figures.heartbeat > heartbeats.LATE:
         found.append(
             _("Beat's last heartbeat is %s old: schedules may not run. Check that beat and a worker are running.")
@@ -70,7 +70,7 @@ def age(duration: timedelta) -> str:
 
 def _open(figures: Figures) -> Tile:
     return Tile(
-        page="open", title=_("Open dead letters"), value=str(figures.open), tone="bad" if figures.open.number else "ok",
+        page="open", title=_("Open letters"), value=str(figures.open), tone="bad" if figures.open.number else "ok",
         note=_("%s died in 24 h") % figures.died_today,
     )  # fmt: skip
 
@@ -84,7 +84,7 @@ def _oldest(figures: Figures) -> Tile:
 
 
 def _failure_rate(figures: Figures) -> Tile:
-    rate, title = figures.rates.failure, _("Failure rate, 1 h")
+    rate, title = figures.rates.failure, _("Failed, 1 h")
     if rate is None:
         return Tile(page="failed", title=title, value="–", note=_("nothing finished"), tone="quiet")
     tone = "ok" if rate < FAILING else "warn" if rate < FAILING_BADLY else "bad"
@@ -104,7 +104,7 @@ def _failure_rate(figures: Figures) -> Tile:
 
 def _per_minute(figures: Figures) -> Tile:
     line = sparkline([b.succeeded + b.failed for b in figures.bins])
-    value = number_format(figures.rates.per_minute, 1 if figures.rates.per_minute < 100 else 0)
+    value = number_format(figures.rates.per_minute, 1 if 0 < figures.rates.per_minute < 100 else 0)
     return Tile(
         page="results", title=_("Tasks / min"), value=value, note=_("last 5 minutes"), spark=line,
         tone="ok" if figures.rates.per_minute else "quiet",
@@ -143,7 +143,7 @@ def _beat(figures: Figures) -> Tile:
         return Tile(page="schedules", title=title, value="–", note=_("no heartbeat yet"), tone="quiet")
     since = figures.at - figures.heartbeat
     tone = "bad" if since > heartbeats.LATE else "ok"
-    return Tile(page="schedules", title=title, value=age(since), note=_("through beat and a worker"), tone=tone)
+    return Tile(page="schedules", title=title, value=age(since), note=_("from beat to a worker"), tone=tone)
 
 
 def _number(value: int) -> str:

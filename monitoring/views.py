@@ -91,7 +91,7 @@ def _shown(read: Figures, user: AbstractBaseUser | AnonymousUser) -> dict[str, A
             for tile in tiles.tiles(read)
         ],
         "troubles": tiles.troubles(read),
-        "chart": charts.bars(bins),
+        "charts": [("o-wide", charts.bars(bins)), ("o-narrow", charts.bars(_hours(bins), width=350, left=34))],
         "bins": bins[::-1],
         "backing_up": tiles.BACKING_UP,
         "silent": [(name, tiles.age(timedelta(seconds=seconds))) for name, seconds in silent],
@@ -101,6 +101,14 @@ def _shown(read: Figures, user: AbstractBaseUser | AnonymousUser) -> dict[str, A
         "runs": [(run, progress, LABELS[progress.overall]) for run, progress in read.runs],
         "start_url": _list("start") if may("pipelines.start_run") else "",
     }
+
+
+def _hours(bins: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """Half as many bars, for a phone."""
+    return [
+        (first[0], first[1] + second[1], first[2] + second[2])
+        for first, second in zip(bins[::2], bins[1::2], strict=True)
+    ]
 
 
 def _list(page: str) -> str:

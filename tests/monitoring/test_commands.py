@@ -50,7 +50,7 @@ def test_status_prints_the_figures_and_says_what_is_wrong(letter):
     assert figures["workers"] is None
     assert "broker does not answer" in figures["troubles"][0]
     done = manage("status", BROKER_URL="redis://127.0.0.1:1/0")
-    assert "Open dead letters" in done.stdout
+    assert "Open letters" in done.stdout
 
 
 def test_a_deployment_that_tells_nobody_is_warned_of(settings):
