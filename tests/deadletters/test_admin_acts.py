@@ -1,0 +1,177 @@
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.urls import reverse
+
+from deadletters.models import DeadLetter, State
+from tests.deadletters.letters import letter
+
+# A replay publishes after its commit: it must not run inside a test's transaction.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LIST = "/deadletters/deadletter/"
+ACTS = ["replay", "discard", "restore"]
+
+
+def act(name, *args):
+    return reverse(f"admin:deadletters_deadletter_{name}", args=args)
+
+
+def somebody(django_user_model, *codenames):
+    user = django_user_model.objects.create_user("eve", password="password", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def state(made):
+    return DeadLetter.objects.get(pk=made.pk).state
+
+
+def said(response):
+    return [str(message) for message in response.context["messages"]]
+
+
+def test_a_letter_is_replayed_and_the_trail_names_who(admin_client, admin_user):
+    made = letter()
+    response = admin_client.post(act("replay", made.pk), {"next": LIST}, follow=True)
+    assert state(made) == State.REPLAYING
+    assert said(response) == ["shop.price_partition was sent again."]
+    assert made.events.get(kind="replayed").actor == admin_user
+
+
+def test_a_second_click_is_refused_in_words(admin_client):
+    made = letter()
+    admin_client.post(act("replay", made.pk))
+    response = admin_client.post(act("replay", made.pk), follow=True)
+    (message,) = [text for text in said(response) if "under way" in text]
+    assert message
+    assert made.events.filter(kind="replayed").count() == 1
+
+
+def test_a_letter_is_discarded_with_a_reason_and_restored(admin_client):
+    made = letter()
+    response = admin_client.post(act("discard", made.pk), {"reason": "  "}, follow=True)
+    assert state(made) == State.OPEN
+    assert "why" in said(response)[0]
+    admin_client.post(act("discard", made.pk), {"reason": "a duplicate"})
+    assert state(made) == State.DISCARDED
+    assert made.events.get(kind="discarded").text == "a duplicate"
+    admin_client.post(act("restore", made.pk))
+    assert state(made) == State.OPEN
+
+
+def test_all_letters_of_one_error_are_replayed_and_no_other(admin_client):
+    mine = [letter(0), letter(0)]
+    other, resolved = letter(1), letter(0, state=State.RESOLVED)
+    response = admin_client.post(act("replay_error"), {"fingerprint": mine[0].fingerprint}, follow=True)
+    assert said(response) == ["2 dead letters were sent again."]
+    assert [state(made) for made in (*mine, other, resolved)] == ["replaying", "replaying", "open", "resolved"]
+
+
+def test_ticked_letters_are_replayed_and_refusals_are_told_once(admin_client):
+    ready, done, gone = letter(), letter(state=State.RESOLVED), letter(state=State.RESOLVED)
+    data = {
+        "action": ["replay_letters", "discard_letters"],
+        "index": "0",
+        "_selected_action": [ready.pk, done.pk, gone.pk],
+    }
+    response = admin_client.post(LIST + "?state=all", data, follow=True)
+    assert state(ready) == State.REPLAYING
+    first, second = said(response)
+    assert first == "1 dead letter was sent again."
+    assert second.startswith("2 not sent:")
+
+
+def test_discarding_ticked_letters_asks_for_a_reason_first(admin_client):
+    made = [letter(number) for number in range(3)]
+    data = {"action": ["replay_letters", "discard_letters"], "index": "1", "_selected_action": [made[0].pk, made[1].pk]}
+    page = admin_client.post(LIST, data)
+    assert "Discard 2" in page.text
+    assert [state(one) for one in made] == ["open"] * 3
+    confirmed = {
+        "action": "discard_letters",
+        "index": "0",
+        "_selected_action": [made[0].pk, made[1].pk],
+        "select_across": "0",
+    }
+    again = admin_client.post(LIST, {**confirmed, "reason": " "})
+    assert "Say why" in again.text
+    done = admin_client.post(LIST, {**confirmed, "reason": "shop closed"}, follow=True)
+    assert said(done) == ["2 dead letters were discarded."]
+    assert [state(one) for one in made] == ["discarded", "discarded", "open"]
+
+
+def test_all_that_match_are_those_of_the_filter_and_of_the_moment_of_asking(admin_client):
+    mine, other = [letter(0), letter(0)], letter(1)
+    data = {"action": "discard_letters", "index": "0", "_selected_action": [mine[0].pk], "select_across": "1"}
+    page = admin_client.post(LIST + "?queue=prices&task_name=shop.price_partition", data)
+    upto = page.context["upto"]
+    later = letter(0)
+    admin_client.post(
+        LIST + "?queue=prices&task_name=shop.price_partition", {**data, "upto": upto, "reason": "shop closed"}
+    )
+    assert [state(one) for one in (*mine, other, later)] == ["discarded", "discarded", "open", "open"]
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_acts_are_posts_with_a_token(admin_client, admin_user, name):
+    made = letter()
+    assert admin_client.get(act(name, made.pk)).status_code == 405
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(admin_user)
+    assert strict.post(act(name, made.pk), {"reason": "x"}).status_code == 403
+    assert state(made) == State.OPEN
+
+
+def test_replaying_an_error_is_a_post_too(admin_client):
+    assert admin_client.get(act("replay_error")).status_code == 405
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_people_without_the_permission_are_refused(django_user_model, name):
+    made = letter(state=State.DISCARDED if name == "restore" else State.OPEN)
+    client = somebody(django_user_model, "view_deadletter")
+    assert client.post(act(name, made.pk), {"reason": "x"}).status_code == 403
+    assert made.events.count() == 1
+    assert client.post(act("replay_error"), {"fingerprint": made.fingerprint}).status_code == 403
+
+
+def test_actions_on_a_selection_need_the_permission_too(django_user_model):
+    made = letter()
+    client = somebody(django_user_model, "view_deadletter", "replay_deadletter")
+    data = {"action": "discard_letters", "index": "0", "_selected_action": [made.pk], "reason": "x"}
+    client.post(LIST, data)
+    assert state(made) == State.OPEN
+    assert "Discard" not in client.get(f"{LIST}{made.pk}/change/").text.split("<main")[1]
+
+
+def test_acting_without_seeing_is_refused(django_user_model):
+    made = letter()
+    client = somebody(django_user_model, "replay_deadletter")
+    assert client.post(act("replay", made.pk)).status_code == 403
+    assert client.get(LIST).status_code == 403
+    assert client.get(LIST + "by-error/").status_code == 403
+    assert client.get(f"{LIST}{made.pk}/change/").status_code == 403
+
+
+def test_nobody_can_edit_add_or_delete(admin_client):
+    made = letter()
+    assert admin_client.get(LIST + "add/").status_code == 403
+    assert admin_client.post(f"{LIST}{made.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert admin_client.post(f"{LIST}{made.pk}/change/", {"state": "resolved"}).status_code == 405
+    assert "delete_selected" not in admin_client.get(LIST).text
+
+
+def test_nobody_is_sent_to_another_site(admin_client):
+    made = letter()
+    response = admin_client.post(act("replay", made.pk), {"next": "https://evil.example.com/"})
+    assert response.headers["Location"] == LIST
+
+
+def test_a_letter_that_does_not_exist_is_not_found(admin_client):
+    assert admin_client.post(act("replay", 987654)).status_code == 404
+    assert admin_client.get(f"{LIST}987654/change/").status_code == 404
+    assert admin_client.get(f"{LIST}nonsense/change/").status_code == 404
+    assert admin_client.get(f"{LIST}{'9' * 40}/change/").status_code == 404
