@@ -25,6 +25,8 @@ def main() -> int:
             raise
         print(explain(problem), file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `manage.py … | head`: enough was read
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
