@@ -63,6 +63,7 @@ def described(*, level: str, format: str) -> dict[str, Any]:  # noqa: A002  (log
             "botocore": {"level": "WARNING"},
             "PIL": {"level": "INFO"},
             "flower": {"level": "WARNING"},
+            "flower.inspector": {"level": "ERROR"},  # it warns of each worker that is not there yet
             # gunicorn brings handlers of its own; its access log is off.
             "gunicorn.error": {"handlers": [], "propagate": True},
         },
