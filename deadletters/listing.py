@@ -30,9 +30,14 @@ from psycopg.errors import QueryCanceled
 COUNTED = 10_000
 # A list that takes longer asks for a narrower question.
 PATIENCE = timedelta(seconds=2)
+# Nor is a number worth waiting for: then it is an estimate.
+COUNTING = timedelta(milliseconds=250)
 # More choices than this are a search, not a menu.
 CHOICES = 200
 CURSORS = ("before", "after")
+
+
+_LIMIT = "SELECT set_config('statement_timeout', %s, true)"
 
 
 class TooBroad(Exception):
@@ -48,8 +53,11 @@ def patience(limit: timedelta = PATIENCE) -> Iterator[None]:
     """
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(int(limit.total_seconds() * 1000))])
+            cursor.execute("SELECT current_setting('statement_timeout')")
+            (before,) = cursor.fetchone()
+            cursor.execute(_LIMIT, [str(int(limit.total_seconds() * 1000))])
             yield
+            cursor.execute(_LIMIT, [before])  # of the transaction around this one, if there is one
     except OperationalError as problem:
         if isinstance(problem.__cause__, QueryCanceled):
             raise TooBroad from problem
@@ -71,10 +79,22 @@ class Count:
 def count(rows: QuerySet[Any]) -> Count:
     """How many `rows` there are: counted up to COUNTED, beyond that what PostgreSQL's planner thinks."""
     number = rows.order_by().values("pk")[: COUNTED + 1].count()
-    if number <= COUNTED:
-        return Count(number)
+    return Count(number) if number <= COUNTED else estimate(rows, least=number)
+
+
+def quick_count(rows: QuerySet[Any], *, least: int) -> Count:
+    """The same for a question that no index may answer: an estimate when counting takes longer than COUNTING."""
+    try:
+        with patience(COUNTING):
+            return count(rows)
+    except TooBroad:
+        return estimate(rows, least=least)
+
+
+def estimate(rows: QuerySet[Any], *, least: int) -> Count:
+    """What PostgreSQL's planner thinks, but no fewer than the `least` that are known to be there."""
     plan: Any = json.loads(rows.order_by().values("pk").explain(format="json"))
-    return Count(max(COUNTED + 1, int(plan[0]["Plan"]["Plan Rows"])), exact=False)
+    return Count(max(least, int(plan[0]["Plan"]["Plan Rows"])), exact=False)
 
 
 def distinct_values(model: type[models.Model], field: str) -> list[str]:
@@ -182,7 +202,8 @@ class KeysetChangeList(ChangeList):
         more, rows = len(rows) > size, rows[:size]
         if back:
             rows.reverse()
-        self.counted = Count(len(rows)) if not more and self.cursor is None else count(self.queryset)
+        known = Count(len(rows)) if self.cursor is None and not more else None
+        self.counted = known or quick_count(self.queryset, least=len(rows))
         self.paginator = Paginator(rows, size)  # Django's templates look at it; nothing here pages by number
         self.result_list, self.result_count, self.full_result_count = rows, self.counted.number, None
         self.show_full_result_count, self.show_admin_actions = False, bool(rows)
@@ -270,5 +291,5 @@ class BigTableAdmin(ModelAdmin):  # type: ignore[type-arg]  # Django's takes no 
     def too_broad(self, request: HttpRequest) -> TemplateResponse:
         """The answer to a question that took too long."""
         page = self.page(request, "deadletters/too_broad.html", self.title)
-        page.status_code = 503
+        page.status_code = 400  # not 503: nothing is wrong here, and nobody has to be woken
         return page

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from deadletters import listing
 from deadletters.errors import count_open_errors, open_errors
-from deadletters.listing import Count, TooBroad, count, distinct_values, patience
+from deadletters.listing import Count, TooBroad, count, distinct_values, patience, quick_count
 from deadletters.models import Cause, DeadLetter, State
 from tests.deadletters.letters import letter
 
@@ -130,6 +130,17 @@ def test_a_big_number_is_counted_so_far_and_then_estimated(monkeypatch):
     assert count(DeadLetter.objects.filter(cause=Cause.POISON)) == Count(0)
 
 
+def test_counting_gives_up_sooner_than_the_list(monkeypatch):
+    monkeypatch.setattr(listing, "COUNTING", timedelta(milliseconds=20))
+    letter()
+    slow = DeadLetter.objects.extra(where=["pg_sleep(5) IS NOT NULL"])
+    with patience():
+        assert quick_count(slow, least=7) == Count(7, exact=False)
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW statement_timeout")
+            assert cursor.fetchone() == ("2s",)
+
+
 def test_choices_jump_from_value_to_value():
     for queue in ("b", "a", "b", "", "c", "a"):
         letter(queue=queue)
@@ -149,7 +160,7 @@ def test_a_question_that_takes_too_long_is_stopped_and_the_page_says_so(admin_cl
 
     monkeypatch.setattr("deadletters.admin.tabs", slow)
     response = admin_client.get(LIST, {"q": "anything"})
-    assert response.status_code == 503
+    assert response.status_code == 400
     assert "Narrow it" in response.text
 
 
