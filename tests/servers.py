@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from config.embedded import PostgreSQL, Redis, free_port, new_password
-from config.environment import Environment
 
 # Durability costs a test run half its time, and no test cuts the power of the machine.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
@@ -29,7 +28,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
 def _start(early_config: pytest.Config) -> None:
     folder = Path(tempfile.mkdtemp(prefix="redeliver-tests-"))
     early_config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-    # Nothing of the developer's own platform gets in: not the shell's variables, not var/environment.json.
+    # Nothing of the developer's own platform gets in: not var/environment.json, which this module looks for when it is imported,
+    # and not the shell's variables.
+    os.environ["VAR_DIR"] = str(folder)
+    from config.environment import Environment
+
     for name in Environment.model_fields:
         os.environ.pop(name, None)
     environment = {

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -31,3 +32,41 @@ def test_a_wrong_variable_stops_the_start_with_its_name(name, value, says, monke
     assert name in done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_broken_environment_file_stops_the_start_with_its_name(tmp_path, monkeypatch):
+    (tmp_path / "environment.json").write_text("{not json")
+    monkeypatch.setenv("VAR_DIR", str(tmp_path))
+    done = subprocess.run([sys.executable, "manage.py", "check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"{tmp_path}/environment.json is no longer JSON" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_web_server_does_not_start_without_a_key(monkeypatch):
+    monkeypatch.delenv("SECRET_KEY")
+    done = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", "config.wsgi"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "SECRET_KEY is not set" in done.stderr
+
+
+def test_the_environment_of_a_developer_stays_outside(settings):
+    assert not (settings.VAR_DIR / "environment.json").exists()
+    assert settings.VAR_DIR != ROOT / "var"
+
+
+def test_the_environment_table_in_the_readme_is_up_to_date(tmp_path):
+    call_command("environment", check=ROOT / "README.md")
+    old = tmp_path / "README.md"
+    old.write_text("<!-- environment: begin -->\n| old |\n<!-- environment: end -->\n")
+    with pytest.raises(CommandError, match="not up to date"):
+        call_command("environment", check=old)
+    call_command("environment", write=old)
+    call_command("environment", check=old)
