@@ -2,6 +2,7 @@
 
 import math
 import secrets
+import shutil
 from pathlib import Path
 
 from django.conf import settings
@@ -44,8 +45,14 @@ def prepare() -> Path:
     """The samples' folder; made with the ready ones in it when there is none. What people do in it is left alone."""
     folder = Path(settings.SAMPLES_DIR)
     if not folder.exists():
+        # Made aside and renamed: of three requests at once none may find the folder without its images.
+        aside = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")
         for name in READY:
-            _write(folder, name)
+            _write(aside, name)
+        try:
+            aside.rename(folder)
+        except OSError:  # another request was faster
+            shutil.rmtree(aside)
     return folder
 
 

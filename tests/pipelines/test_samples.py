@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -80,3 +81,10 @@ def test_make_sample_refuses_other_names():
 def test_a_sample_is_an_image(folder):
     with Image.open(samples.make("mountain.jpg")) as image:
         assert image.size == (2000, 900)
+
+
+def test_requests_at_once_all_find_the_ready_samples(folder):
+    with ThreadPoolExecutor(4) as pool:
+        listings = list(pool.map(lambda _: {path.name for path in samples.prepare().iterdir()}, range(4)))
+    assert listings == [set(samples.READY)] * 4
+    assert [path.name for path in folder.parent.iterdir()] == ["samples"]
