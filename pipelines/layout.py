@@ -215,9 +215,10 @@ def _box(node: Node, states: Mapping[str, State]) -> Box:
 
 
 def _curve(a: Box, b: Box) -> str:
+    """Straight on in its own band, where nothing else is, and then a bend in the last gap."""
     x1, y1, x2, y2 = a.x + WIDTH, a.y + a.height / 2, b.x, b.y + b.height / 2
-    middle = (x1 + x2) / 2
-    return f"M{x1:.1f},{y1:.1f} C{middle:.1f},{y1:.1f} {middle:.1f},{y2:.1f} {x2:.1f},{y2:.1f}"
+    bend, middle = x2 - GAP_X, x2 - GAP_X / 2
+    return f"M{x1:.1f},{y1:.1f} H{bend:.1f} C{middle:.1f},{y1:.1f} {middle:.1f},{y2:.1f} {x2:.1f},{y2:.1f}"
 
 
 def _rows(node: Node, states: Mapping[str, State], depth: int) -> Iterator[Row]:

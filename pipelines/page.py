@@ -24,6 +24,8 @@ from pipelines.states import ACTIVE, LABELS, Overall, State
 
 # Rows of the steps' table; a state narrows it.
 STEPS = 100
+# As many are shown without being asked for.
+FEW = 12
 FAILED = 25
 PREVIOUS = 8
 # Characters of a result or of arguments that a page shows.
@@ -113,8 +115,7 @@ class RunPage:
     @property
     def can_cancel(self) -> bool:
         """Whether something of it still waits for its turn."""
-        waits = any(self.progress.counts[state] for state in (State.WAITING, State.RETRYING, State.BLOCKED))
-        return waits and not self.run.cancelled_at and not self.run.problem
+        return any(self.progress.counts[state] for state in runs.WAITS) and not self.run.cancelled_at
 
     @cached_property
     def letters(self) -> list[DeadLetter]:
@@ -145,6 +146,17 @@ class RunPage:
             row.task_id: row for row in TaskResult.objects.filter(task_id__in=ids).defer("result", "traceback", "meta")
         }
         return [self._step(leaf, rows.get(leaf["task_id"])) for leaf in shown]
+
+    @property
+    def steps_open(self) -> bool:
+        """Whether the table of the steps is unfolded."""
+        return self.chosen is not None or self.progress.total <= FEW
+
+    @property
+    def chosen_chip(self) -> Chip:
+        """The state that narrows the steps' table."""
+        assert self.chosen is not None
+        return chip(self.chosen, self.progress.counts[self.chosen])
 
     @property
     def hidden(self) -> int:
@@ -191,7 +203,9 @@ class RunPage:
 
     def _step(self, leaf: Leaf, row: Any) -> StepRow:
         state = self.progress.states[leaf["task_id"]]
-        ended = row is not None and row.date_started is not None and state not in (*ACTIVE, State.WAITING)
+        if state in (State.BLOCKED, State.WAITING):
+            row = None  # what Celery wrote there is the culprit's
+        ended = row is not None and row.date_started is not None and state not in ACTIVE
         return StepRow(
             task_id=leaf["task_id"],
             label=leaf["label"],

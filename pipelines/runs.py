@@ -27,6 +27,8 @@ from pipelines.states import Facts, Flow, Overall, State, flow_of, overall, perc
 REVOKE_AT_ONCE = 1_000
 # (Celery's status, the letter's state) of a step; None where it has none.
 Row = tuple[str | None, str | None]
+# Steps that a cancellation still keeps from running.
+WAITS = (State.WAITING, State.RETRYING)
 # Celery's states after which nothing happens by itself.
 ENDED = ("SUCCESS", "FAILURE", "REVOKED")
 
@@ -138,9 +140,9 @@ def cancel(run: Run, *, by: User | None) -> int:
         NotCancellable: nothing waits any more, or somebody was faster.
     """
     states = progress(run).states
-    waiting = [task_id for task_id, state in states.items() if state in (State.WAITING, State.RETRYING, State.BLOCKED)]
-    if not waiting:
+    if not any(state in WAITS for state in states.values()):
         raise NotCancellable(run)
+    waiting = [task_id for task_id, state in states.items() if state in (*WAITS, State.BLOCKED)]
     # Before it is recorded: revoking twice does no harm, a run that only looks cancelled does.
     for first in range(0, len(waiting), REVOKE_AT_ONCE):
         current_app.control.revoke(waiting[first : first + REVOKE_AT_ONCE])
