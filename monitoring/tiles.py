@@ -104,7 +104,7 @@ def _failure_rate(figures: Figures) -> Tile:
 
 def _per_minute(figures: Figures) -> Tile:
     line = sparkline([b.succeeded + b.failed for b in figures.bins])
-    value = number_format(figures.rates.per_minute, 1 if 0 < figures.rates.per_minute < 100 else 0)
+    value = number_format(round(figures.rates.per_minute, 1), 1 if 0 < figures.rates.per_minute < 100 else 0)
     return Tile(
         page="results", title=_("Tasks / min"), value=value, note=_("last 5 minutes"), spark=line,
         tone="ok" if figures.rates.per_minute else "quiet",
@@ -151,4 +151,4 @@ def _number(value: int) -> str:
 
 
 def _percent(share: float) -> str:
-    return number_format(share * 100, 1) + " %"
+    return number_format(round(share * 100, 1), 1) + " %"  # number_format cuts
