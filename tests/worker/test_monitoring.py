@@ -175,6 +175,7 @@ def test_the_clean_up_runs(outside):
         "runs": 0,
         "chords": 0,
         "results": 0,
+        "files": 0,
     }
 
 

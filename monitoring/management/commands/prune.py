@@ -18,7 +18,7 @@ Exit status: 0 done, 2 wrong usage or a server is away."""
 
 
 class Command(BaseCommand):
-    help = "Delete old results, runs, chords, and resolved or discarded dead letters. Safe to stop and to repeat."
+    help = "Delete old results and their files, runs, chords, and resolved or discarded dead letters. Safe to stop and to repeat."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         kwargs.update(epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
