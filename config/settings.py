@@ -1,5 +1,6 @@
 """Django's and Celery's settings. What depends on the environment is read in environment.py; the rest is decided here."""
 
+import sys
 from urllib.parse import urlsplit
 
 import dj_database_url
@@ -109,7 +110,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Without `collectstatic` (bin/up, tests) WhiteNoise serves from the apps' folders; an image collects and hashes them.
-_collected = (STATIC_ROOT / "staticfiles.json").exists()
+_collected = (STATIC_ROOT / "staticfiles.json").exists() or sys.argv[1:2] == ["collectstatic"]
 WHITENOISE_USE_FINDERS = not _collected
 WHITENOISE_AUTOREFRESH = not _collected  # else it warns of the folder that is not there
 STORAGES = {
