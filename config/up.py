@@ -11,6 +11,7 @@ from collections.abc import Callable
 from django.db import connections
 
 from config import environment, local, supervisor
+from config.celery import app
 from config.embedded import PostgreSQL, Redis
 from config.environment import Environment
 from config.prepare import ADMIN, prepare
@@ -100,7 +101,10 @@ def _is_ready(told: Environment) -> bool:
     finally:
         web.close()
     with socket.socket() as flower:
-        return answers and flower.connect_ex((host, told.FLOWER_PORT)) == 0
+        if not answers or flower.connect_ex((host, told.FLOWER_PORT)) != 0:
+            return False
+    # Last, because it takes its time: the first screen must not say that no worker answers.
+    return bool(app.control.ping(timeout=1, limit=1))
 
 
 def _reachable(host: str) -> str:

@@ -28,6 +28,8 @@ STEPS = 100
 FEW = 12
 FAILED = 25
 PREVIOUS = 8
+# Characters of a name that fit beside the glyph in a box of the graph.
+BOX_LETTERS = 20
 # Characters of a result or of arguments that a page shows.
 MUCH, LITTLE = 64_000, 120
 GLYPHS = {
@@ -189,7 +191,7 @@ class RunPage:
 
     def _drawn(self, box: Box, letters: dict[str, int]) -> Drawn:
         note = _stack_note(box.counts) if box.stacked else self._note(box)
-        title = box.title if len(box.title) <= 24 else f"{box.title[:23]}…"
+        title = _short(box.title)
         return Drawn(box=box, title=title, note=note, glyph=GLYPHS[box.state], letter=letters.get(box.key))
 
     def _note(self, box: Box) -> str:
@@ -260,3 +262,10 @@ def _arguments(row: Any) -> str:
     except (DecodeError, ValueError):
         text = row.task_args
     return text if len(text) <= LITTLE else f"{text[:LITTLE]}…"
+
+
+def _short(title: str) -> str:
+    """A task's name as a box has room for it: without its app when that is too long, then cut."""
+    if len(title) > BOX_LETTERS:
+        title = title.rsplit(".", 1)[-1]
+    return title if len(title) <= BOX_LETTERS else f"{title[: BOX_LETTERS - 1]}…"
