@@ -4,10 +4,12 @@ import logging
 import time
 from typing import Any
 
+from celery.beat import SchedulingError
 from celery.schedules import schedstate
 from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.utils import timezone
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
+from kombu.exceptions import OperationalError as BrokerError
 
 from schedules.models import Schedule, Unusable
 
@@ -99,6 +101,24 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
             self._write_dirty()
         except AWAY as problem:
             self._report_away(problem)
+
+    def apply_entry(self, entry: RowEntry, producer: Any = None) -> None:
+        """Send one message. Without a broker nothing else could be sent either, so it waits here for it; stock beat drops the run."""
+        while not self._sent(entry, producer):
+            time.sleep(self.max_interval)
+
+    def _sent(self, entry: RowEntry, producer: Any) -> bool:
+        facts = {"schedule": entry.name, "task": entry.task}
+        try:
+            message = self.apply_async(entry, producer=producer, advance=False)
+        except SchedulingError as problem:
+            if isinstance(problem.__context__, BrokerError):
+                logger.warning("schedule.waits_for_broker", extra={**facts, "reason": str(problem.__context__)})
+                return False
+            logger.exception("schedule.not_sent", extra=facts)
+        else:
+            logger.info("schedule.sent", extra={**facts, "task_id": message.id})
+        return True
 
     def _refresh(self) -> None:
         close_old_connections()

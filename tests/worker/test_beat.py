@@ -2,6 +2,7 @@
 
 import json
 import signal
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -11,8 +12,9 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTasks, SolarSchedule
 from django_celery_results.models import TaskResult
 
+from config.embedded import Redis, free_port, new_password
 from schedules import edit
-from schedules.due import Every
+from schedules.due import Every, Once
 from schedules.models import Schedule
 from schedules.run_now import run_now
 from schedules.seed import seed
@@ -173,6 +175,28 @@ def test_beat_may_start_before_postgresql(worker, beat):
             process.stop()
         finally:
             cursor.execute("DROP ROLE beat")
+
+
+def test_a_run_that_falls_due_without_a_broker_is_sent_when_it_is_back(beat, folder):
+    redis = Redis(folder / "redis", port=free_port(), password=new_password())
+    redis.start()
+    try:
+        every_second("Clock", queue="clock")
+        process = beat(BROKER_URL=redis.url)
+        process.wait_for("schedule.sent schedule=Clock")
+        redis.stop()
+        once = Schedule(name="Once", task="tests.anything")
+        edit.place(once, Once(at=timezone.now()))
+        edit.save(once)
+        process.wait_for("schedule.waits_for_broker")
+        redis.start()
+        process.wait_for("schedule.sent schedule=Once")
+        process.stop()
+        assert process.output.count("schedule.sent schedule=Once") == 1
+        with current_app.connection_for_read(redis.url) as broker, closing(broker.SimpleQueue("default")) as queue:
+            assert queue.get(timeout=30).headers["periodic_task_name"] == "Once"
+    finally:
+        redis.stop()
 
 
 def test_what_was_sent_is_noted_at_once_so_a_killed_beat_does_not_repeat_it(worker, beat):
