@@ -89,7 +89,7 @@ def test_the_preview_answers_what_is_typed(boss, schedule, typed):
     html = response.content.decode()
     assert "At 09:00, Monday through Friday" in html
     assert html.count("<time") == 10
-    assert "09:00:00" in html
+    assert "09:00<" in html.replace(" ", "").replace("\n", "")
     wrong = boss.get(f"{LIST}preview/", typed | {"cron": "0 0 * * 7"}).content.decode()
     assert "Write 0 for Sunday" in wrong
     assert "match both" in boss.get(f"{LIST}preview/", typed | {"cron": "0 0 13 * 5"}).content.decode()
