@@ -22,10 +22,8 @@ class BadCall(ValueError):
 def known_tasks() -> list[str]:
     """Names of every registered task that a person may want to schedule, in order."""
     import_tasks()
-    # Celery's own canvas tasks (celery.group, celery.chord…) make no sense by themselves.
-    return sorted(
-        name for name in current_app.tasks if not name.startswith("celery.") or name == "celery.backend_cleanup"
-    )
+    # Celery's own make no sense by themselves (celery.group), or delete results that an open letter needs (celery.backend_cleanup).
+    return sorted(name for name in current_app.tasks if not name.startswith("celery."))
 
 
 def check_task(name: str) -> None:

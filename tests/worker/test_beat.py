@@ -209,12 +209,10 @@ def test_what_was_sent_is_noted_at_once_so_a_killed_beat_does_not_repeat_it(work
     first = beat()
     ticks("Hourly", 1)
     first.stop(signal.SIGKILL)
-    Schedule.objects.filter(name="celery.backend_cleanup").update(enabled=False)
     beat()
     ticks("Clock", 3)
     assert results("Hourly").count() == 1
     assert Schedule.objects.get(name="Hourly").total_run_count == 1
-    assert not Schedule.objects.get(name="celery.backend_cleanup").enabled  # an operator's choice outlives a restart
 
 
 def test_run_now_sends_what_beat_sends(beat, admin_user):
