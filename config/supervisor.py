@@ -34,11 +34,12 @@ class GaveUp(RuntimeError):
 
 @dataclass(kw_only=True)
 class Program:
-    """A command to keep running, and what it needs in its environment beside ours."""
+    """A command to keep running, and what it needs in its environment beside ours. `later`: it waits until the others are ready."""
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    later: bool = False
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     started: deque[float] = field(default_factory=lambda: deque(maxlen=RESTARTS), init=False)
 
@@ -60,11 +61,11 @@ class Supervisor:
         """
         ready = False
         try:
-            for program in self.programs:
-                self._start(program)
+            self._start_all(later=False)
             while True:
                 if not ready and (ready := is_ready()):
                     when_ready()
+                    self._start_all(later=True)
                 time.sleep(LOOK_SECONDS)
                 for program in self.programs:
                     self._keep(program)
@@ -73,6 +74,11 @@ class Supervisor:
             for program in self.programs:
                 if program.process:
                     program.process.wait()
+
+    def _start_all(self, *, later: bool) -> None:
+        for program in self.programs:
+            if program.later == later:
+                self._start(program)
 
     def _start(self, program: Program) -> None:
         program.started.append(time.monotonic())

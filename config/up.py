@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable
 
@@ -52,6 +51,8 @@ def up(*, port: int | None, flower_port: int | None, reset_password: bool, say: 
 
 def programs(told: Environment) -> list[Program]:
     """What runs beside each other. Nothing secret is on a command line, where every user of the machine could read it."""
+    # On two cores the console and its worker are there seconds earlier when beat and Flower wait for them,
+    # and when the worker does not ask for neighbours (mingle, a second): there are none.
     celery = (sys.executable, "-m", "celery", "--quiet", "-A", "config")
     return [
         Program(
@@ -59,12 +60,16 @@ def programs(told: Environment) -> list[Program]:
             command=(sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", "config.wsgi"),
             environment={"WEB_PORT": str(told.WEB_PORT)},
         ),
-        Program(name="worker", command=(*celery, "worker", "--hostname", "worker@%h", "--loglevel", told.LOG_LEVEL)),
-        Program(name="beat", command=(*celery, "beat", "--loglevel", told.LOG_LEVEL)),
+        Program(
+            name="worker",
+            command=(*celery, "worker", "--hostname", "worker@%h", "--without-mingle", "--loglevel", told.LOG_LEVEL),
+        ),
+        Program(name="beat", command=(*celery, "beat", "--loglevel", told.LOG_LEVEL), later=True),
         Program(
             name="flower",
             command=(*celery, "flower", f"--address={told.WEB_HOST}", f"--port={told.FLOWER_PORT}"),
             environment={"FLOWER_BASIC_AUTH": f"{ADMIN}:{told.FLOWER_PASSWORD}"},
+            later=True,
         ),
     ]
 
@@ -90,19 +95,16 @@ def _start(needed: list[PostgreSQL | Redis], running: contextlib.ExitStack, say:
 
 
 def _is_ready(told: Environment) -> bool:
-    host = _reachable(told.WEB_HOST)
-    web = http.client.HTTPConnection(host, told.WEB_PORT, timeout=5)
+    web = http.client.HTTPConnection(_reachable(told.WEB_HOST), told.WEB_PORT, timeout=5)
     try:
         web.request("GET", "/-/ready")
         # 400: ALLOWED_HOSTS does not list this address; it answers, and that is what is asked.
-        answers = web.getresponse().status in {200, 400}
+        if web.getresponse().status not in {200, 400}:
+            return False
     except (OSError, http.client.HTTPException):
         return False
     finally:
         web.close()
-    with socket.socket() as flower:
-        if not answers or flower.connect_ex((host, told.FLOWER_PORT)) != 0:
-            return False
     # Last, because it takes its time: the first screen must not say that no worker answers.
     return bool(app.control.ping(timeout=1, limit=1))
 
@@ -127,7 +129,7 @@ def _banner(told: Environment, password: str | None) -> str:
             "  Redeliver is ready.",
             "",
             f"    Console  {console:<{width}}{keys[0]}",
-            f"    Flower   {flower:<{width}}{keys[1]}",
+            f"    Flower   {flower:<{width}}{keys[1]}   (in a few seconds)",
             "",
             f"  {hint} Ctrl-C stops everything.",
             "",

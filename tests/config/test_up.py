@@ -1,5 +1,6 @@
 import json
 import signal
+import socket
 import stat
 import urllib.error
 import urllib.request
@@ -12,6 +13,11 @@ from tests.platform import a_platform
 from tests.processes import eventually
 
 pytestmark = [pytest.mark.worker, pytest.mark.timeout(600)]
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +46,7 @@ def test_live_ready_and_the_login_page_answer(running):
 
 
 def test_flower_asks_for_the_password_and_no_secret_is_on_a_command_line(running):
+    eventually(lambda: listens(running.flower_port), 150, "Flower listens")
     with pytest.raises(urllib.error.HTTPError) as refusal:
         urllib.request.urlopen(f"http://127.0.0.1:{running.flower_port}/", timeout=20)
     refusal.value.close()
