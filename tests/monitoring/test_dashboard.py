@@ -170,7 +170,7 @@ def test_nothing_is_told_while_all_is_well():
     [
         ({"workers": None, "queues": None}, "broker"),
         ({"workers": Workers(alive=(), silent=(("a@b", 240.0),))}, "No worker"),
-        ({"heartbeat": timezone.now() - timedelta(hours=1)}, "heartbeat is 1 h 0 m old"),
+        ({"heartbeat": timezone.now() - timedelta(days=1, hours=1)}, "heartbeat is 1 d 1 h old"),
         ({"rates": dashboard.Rates(succeeded=90, failed=10, per_minute=1)}, "10.0 % of all tasks failed"),
     ],
 )
