@@ -5,9 +5,10 @@ import os
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     JsonConfigSettingsSource,
@@ -142,19 +143,17 @@ class Environment(BaseSettings):
             raise ValueError(f"{value!r} is no time zone; write it like Asia/Tokyo or Europe/Berlin")
         return value
 
-    @field_validator("BROKER_URL")
+    @field_validator("BROKER_URL", "REDIS_URL")
     @classmethod
-    def _known_broker(cls, value: str) -> str:
-        if value and value.partition("://")[0] not in {"redis", "rediss", "amqp", "amqps", "pyamqp"}:
-            raise ValueError("must begin with redis://, rediss://, amqp:// or amqps://")
-        return value
+    def _known_broker(cls, value: str, info: ValidationInfo) -> str:
+        if info.field_name == "BROKER_URL":
+            return _checked(value, "redis", "rediss", "amqp", "amqps", "pyamqp")
+        return _checked(value, "redis", "rediss")
 
     @field_validator("DATABASE_URL")
     @classmethod
     def _postgresql(cls, value: str) -> str:
-        if value and value.partition("://")[0] not in {"postgres", "postgresql"}:
-            raise ValueError("must begin with postgres://; only PostgreSQL is supported")
-        return value
+        return _checked(value, "postgres", "postgresql")
 
     @classmethod
     def settings_customise_sources(
@@ -172,6 +171,21 @@ class Environment(BaseSettings):
 def is_given(name: str) -> bool:
     """Whether the real environment sets this variable; an empty value counts as unset."""
     return bool(os.environ.get(name))
+
+
+def _checked(url: str, *schemes: str) -> str:
+    """`url`, if it is empty or the address of one server. What is wrong with it is said without repeating it: it holds a password."""
+    if not url:
+        return url
+    if url.split("://", maxsplit=1)[0] not in schemes:
+        raise ValueError(f"must begin with {', '.join(f'{scheme}://' for scheme in schemes)}")
+    try:
+        usable = urlsplit(url).port != 0 and ";" not in url
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("must be the address of one server; write / @ : # in a password as %2F %40 %3A %23")
+    return url
 
 
 def read() -> Environment:

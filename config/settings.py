@@ -145,7 +145,10 @@ _broker = urlsplit(CELERY_BROKER_URL)
 BROKER_ADDRESS = f"{_broker.hostname}:{_broker.port or (5672 if _broker.scheme.startswith('amqp') else 6379)}"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = (
-    {"visibility_timeout": ENV.VISIBILITY_TIMEOUT} if _broker.scheme.startswith("redis") else {}
+    {"visibility_timeout": ENV.VISIBILITY_TIMEOUT}
+    if _broker.scheme.startswith("redis")
+    # RabbitMQ says that it has a message: without that, what is written to a dying connection is lost in silence.
+    else {"confirm_publish": True}
 )
 CELERY_RESULT_BACKEND = "pipelines.results.ResultBackend"
 CELERY_RESULT_EXTENDED = True

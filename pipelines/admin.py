@@ -22,6 +22,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
+from kombu.exceptions import OperationalError
 
 from deadletters.models import DeadLetter
 from deadletters.replay import Replayed, replay_many
@@ -214,6 +215,8 @@ class RunAdmin(Admin):
             number = runs.cancel(run, by=_by(request))
         except runs.NotCancellable as refusal:
             messages.warning(request, str(refusal))
+        except OperationalError:
+            messages.error(request, _("The broker does not answer, so nothing was cancelled. Try again when it does."))
         else:
             said = ngettext("%d step will not run any more.", "%d steps will not run any more.", number)
             messages.success(request, said % number)

@@ -21,7 +21,9 @@ def test_tests_run_on_a_real_postgresql():
     [
         ("TIME_ZONE", "Mars/Olympus", "is no time zone"),
         ("BROKER_URL", "kafka://x", "must begin with redis://"),
-        ("DATABASE_URL", "sqlite:///x", "only PostgreSQL"),
+        ("BROKER_URL", "redis://:pa/ss@127.0.0.1:6379/0", "must be the address of one server"),
+        ("BROKER_URL", "amqp://a:1//;amqp://b:1//", "must be the address of one server"),
+        ("DATABASE_URL", "sqlite:///x", "must begin with postgres://"),
         ("WORKER_CONCURRENCY", "many", "integer"),
     ],
 )
