@@ -14,6 +14,7 @@ from celery import maybe_signature, states
 from celery.exceptions import ChordError
 from celery.result import GroupResult
 from django.db import close_old_connections, connection, transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 from kombu.utils.json import dumps, loads
@@ -60,23 +61,25 @@ def advance(backend: Any, group_id: str) -> Chord.State | None:
             return None
         if chord.state in {Chord.State.DISPATCHING, Chord.State.DONE}:
             return Chord.State(chord.state)
-        rows = _rows(chord)
-        dead = [task_id for task_id, row in rows.items() if row is not None and row.status in states.PROPAGATE_STATES]
-        if any(row is None or row.status not in states.READY_STATES for row in rows.values()):
+        ids = list(leaves(chord.header))
+        known = dict(TaskResult.objects.filter(task_id__in=ids).values_list("task_id", "status"))
+        if any(known.get(task_id) not in states.READY_STATES for task_id in ids):
             return Chord.State.WAITING
+        dead = [task_id for task_id in ids if known[task_id] in states.PROPAGATE_STATES]
         if dead and chord.state == Chord.State.FAILED:
             return Chord.State.FAILED  # the body was told already
         _move(chord, Chord.State.FAILED if dead else Chord.State.DISPATCHING)
     if dead:
         _fail_body(backend, chord, dead[0])
         return Chord.State.FAILED
-    return _dispatch(backend, chord, rows)
+    return _dispatch(backend, chord)
 
 
 def sweep(backend: Any, older_than: timedelta = timedelta(seconds=30)) -> int:
-    """Settle chords that a crash left behind: parts all in but nobody looked, or a body claimed but perhaps not sent.
+    """Settle chords that a crash left behind: parts all in but nobody looked, a body claimed but perhaps not sent, or not told of a death.
 
-    Looks before it sends: a body that has a result was sent. Returns how many chords moved on.
+    Looks before it sends: a body that has a result was sent. (One that still waits in its queue has none, and is sent again: a
+    crash in that moment can run a body twice, never not at all.) Returns how many chords moved on.
     """
     moved = 0
     stale = Chord.objects.filter(
@@ -89,7 +92,18 @@ def sweep(backend: Any, older_than: timedelta = timedelta(seconds=30)) -> int:
                 continue
             Chord.objects.filter(pk=chord.pk, state=Chord.State.DISPATCHING).update(state=Chord.State.WAITING)
         moved += advance(backend, chord.group_id) in {Chord.State.DONE, Chord.State.FAILED}
-    return moved
+    return moved + _tell_bodies(backend, older_than)
+
+
+def _tell_bodies(backend: Any, older_than: timedelta) -> int:
+    """Failed chords whose body does not know of it yet: a crash between the two."""
+    waiting = TaskResult.objects.filter(task_id=OuterRef("body_id")).exclude(status=states.PENDING)
+    failed = Chord.objects.filter(state=Chord.State.FAILED, updated_at__lt=timezone.now() - older_than)
+    untold = list(failed.exclude(body_id="").exclude(Exists(waiting))[:100])
+    for chord in untold:
+        culprit = TaskResult.objects.filter(task_id__in=list(leaves(chord.header)), status__in=states.PROPAGATE_STATES)
+        _fail_body(backend, chord, culprit.values_list("task_id", flat=True).first() or chord.group_id)
+    return len(untold)
 
 
 def leaves(results: Iterable[ResultTuple]) -> Iterator[str]:
@@ -127,19 +141,25 @@ def _fail_body(backend: Any, chord: Chord, culprit: str) -> None:
         backend.chord_error_from_stack(body, error)
 
 
-def _dispatch(backend: Any, chord: Chord, rows: dict[str, TaskResult | None]) -> Chord.State:
+def _dispatch(backend: Any, chord: Chord) -> Chord.State:
+    rows = _rows(chord)
     body: Any = maybe_signature(loads(json.dumps(chord.body)), app=backend.app)
     try:
         backend.app.amqp._retry_publish(body.delay, _values(backend, chord.header, rows))
     except Exception:
         # Whatever the broker or the body's signature raised: the sweeper tries again.
         logger.exception("chord.body_not_sent", extra={"group_id": chord.group_id, "task_id": chord.body_id})
-        _move(chord, Chord.State.WAITING)
+        _left_dispatching(chord, Chord.State.WAITING)
         return Chord.State.WAITING
-    _move(chord, Chord.State.DONE)
+    _left_dispatching(chord, Chord.State.DONE)
     return Chord.State.DONE
 
 
 def _move(chord: Chord, state: Chord.State) -> None:
     chord.state = state
     chord.save(update_fields=["state", "updated_at"])
+
+
+def _left_dispatching(chord: Chord, state: Chord.State) -> None:
+    # Publishing may have taken so long that the sweeper took over: what it decided stays.
+    Chord.objects.filter(pk=chord.pk, state=Chord.State.DISPATCHING).update(state=state, updated_at=timezone.now())

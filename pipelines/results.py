@@ -115,3 +115,5 @@ class ResultBackend(DatabaseBackend):  # type: ignore[misc]  # django-celery-res
             except Exception:
                 logger.exception("chord.errback_failed", extra={"task_id": result.id})
             backend.fail_from_current_stack(result.id, exc=cause)
+        if frozen.id:
+            backend.store_result(frozen.id, cause, states.FAILURE)
