@@ -45,6 +45,19 @@ class Death:
         return replay_number(self.envelope.headers)
 
 
+# Seconds to wait before a message that could not be buried goes back to its queue: it comes again at once.
+DATABASE_PAUSE = 0.5
+
+
+def described(exception: BaseException, kind: type[BaseException] | None = None) -> tuple[str, str]:
+    """(type, message) of an exception; of `kind` when the object is a stand-in for one that could not travel between processes."""
+    try:
+        message = str(exception)
+    except Exception as problem:  # noqa: BLE001  (a broken __str__ must not cost the letter)
+        message = f"(its text cannot be had: {type(problem).__name__} in __str__)"
+    return (kind or type(exception)).__name__, message
+
+
 class Outcome(StrEnum):
     """What a capture did."""
 

@@ -15,14 +15,14 @@ class NotDiscardable(Exception):
 
 
 def discard(dead_letter: DeadLetter, *, by: User | None, reason: str) -> None:
-    """Give up on an open letter.
+    """Give up on an open letter, or on a replay that nothing was heard of.
 
     Raises:
-        NotDiscardable: no reason was given, or it is not open.
+        NotDiscardable: no reason was given, or it is resolved or discarded already.
     """
     if not reason.strip():
         raise NotDiscardable(_("Say why the letter is discarded: the next person will ask."))
-    _move(dead_letter, State.OPEN, State.DISCARDED, Event.Kind.DISCARDED, by=by, reason=reason)
+    _move(dead_letter, (State.OPEN, State.REPLAYING), State.DISCARDED, Event.Kind.DISCARDED, by=by, reason=reason)
 
 
 def restore(dead_letter: DeadLetter, *, by: User | None, reason: str = "") -> None:
@@ -31,7 +31,7 @@ def restore(dead_letter: DeadLetter, *, by: User | None, reason: str = "") -> No
     Raises:
         NotDiscardable: it is not discarded.
     """
-    _move(dead_letter, State.DISCARDED, State.OPEN, Event.Kind.RESTORED, by=by, reason=reason)
+    _move(dead_letter, (State.DISCARDED,), State.OPEN, Event.Kind.RESTORED, by=by, reason=reason)
 
 
 def discard_many(letters: Iterable[DeadLetter], *, by: User | None, reason: str) -> int:
@@ -52,13 +52,15 @@ def discard_many(letters: Iterable[DeadLetter], *, by: User | None, reason: str)
     return discarded
 
 
-def _move(letter: DeadLetter, source: State, target: State, kind: Event.Kind, *, by: User | None, reason: str) -> None:
+def _move(
+    letter: DeadLetter, sources: tuple[State, ...], target: State, kind: Event.Kind, *, by: User | None, reason: str
+) -> None:
     with transaction.atomic():
-        if not DeadLetter.objects.filter(pk=letter.pk, state=source).update(state=target):
+        if not DeadLetter.objects.filter(pk=letter.pk, state__in=sources).update(state=target):
             letter.refresh_from_db(fields=["state"])
             raise NotDiscardable(
                 _("The letter is %(state)s, not %(wanted)s.")
-                % {"state": letter.get_state_display(), "wanted": source.label}
+                % {"state": letter.get_state_display(), "wanted": " / ".join(str(source.label) for source in sources)}
             )
         Event.objects.create(
             dead_letter=letter,

@@ -34,7 +34,7 @@ def downstream(embed: Mapping[str, Any], group_id: str) -> Downstream:
     """Everything after the task whose message embeds `embed` and whose own group is `group_id` (empty: none)."""
     found = Downstream()
     # Celery stores a chain's remainder last step first.
-    for step in reversed(embed.get("chain") or []):
+    for step in reversed(_listed(embed.get("chain"))):
         _walk(step, found)
     if chord := embed.get("chord"):
         found.add_group(group_id)
@@ -45,16 +45,25 @@ def downstream(embed: Mapping[str, Any], group_id: str) -> Downstream:
 def _walk(signature: Any, found: Downstream) -> None:
     if not isinstance(signature, Mapping):
         return
-    options, kwargs = signature.get("options") or {}, signature.get("kwargs") or {}
+    options, kwargs = _mapped(signature.get("options")), _mapped(signature.get("kwargs"))
     kind = signature.get("subtask_type")
     found.add_task(options.get("task_id"), signature.get("task") if kind is None else "")
     if kind == "chord":
         _walk(kwargs.get("body"), found)
     elif kind in {"group", "chain"}:
-        for task in kwargs.get("tasks") or []:
+        for task in _listed(kwargs.get("tasks")):
             _walk(task, found)
-    for step in reversed(options.get("chain") or []):
+    for step in reversed(_listed(options.get("chain"))):
         _walk(step, found)
     if chord := options.get("chord"):
         found.add_group(options.get("group_id"))
         _walk(chord, found)
+
+
+def _listed(value: object) -> list[Any]:
+    # Anybody may have written the message.
+    return value if isinstance(value, list) else []
+
+
+def _mapped(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,6 +1,7 @@
 """A message and its stored form, lossless both ways. Pure: no database, no broker."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -48,7 +49,8 @@ class Envelope:
         """The envelope of a kombu Message that was consumed from `queue`."""
         headers = dict(message.headers) if isinstance(message.headers, dict) else {}
         headers.pop("redelivered", None)
-        headers.pop("compression", None)  # kombu has decompressed the body already
+        if not getattr(message, "errors", None):
+            headers.pop("compression", None)  # kombu has decompressed the body already
         properties = {
             key: value for key, value in (message.properties or {}).items() if key not in _DELIVERY_PROPERTIES
         }
@@ -106,14 +108,23 @@ class Envelope:
 def replay_number(headers: object) -> int:
     """The replay that a message's headers say it is; 0 for a message that nobody replayed."""
     number = headers.get(REPLAY_HEADER) if isinstance(headers, dict) else None
-    return number if isinstance(number, int) and number > 0 else 0
+    return number if isinstance(number, int) and 0 < number < 2**31 else 0
 
 
 def to_json(value: object) -> str:
     """JSON for a jsonb column; what JSON lacks (dates, bytes, decimals, as AMQP headers may hold) is marked with its type."""
-    text = dumps(value)
-    # PostgreSQL's jsonb refuses NUL and unpaired surrogates, which JSON allows.
-    return text.replace("\\u0000", "\\u2400") if "\\u0000" in text else text
+    return dumps(_storable(value))
+
+
+def _storable(value: Any) -> Any:
+    """`value` without what PostgreSQL's jsonb refuses although Python's JSON writes it: NUL, unpaired surrogates, NaN, infinity."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(key) if isinstance(key, str) else key: _storable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_storable(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def from_json(value: Any) -> Any:

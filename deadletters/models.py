@@ -7,6 +7,9 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+# What the id of a letter begins with whose message named no task id.
+NO_TASK_ID = "message:"
+
 
 class Cause(models.TextChoices):
     """How a message came to its end (`failures.md` has the whole matrix)."""

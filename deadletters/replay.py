@@ -10,21 +10,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from celery import Celery, current_app
+from celery.app.task import Context
+from celery.utils.serialization import create_exception_cls
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from kombu.exceptions import OperationalError
 
 from deadletters.downstream import Downstream, downstream
 from deadletters.envelope import Envelope
-from deadletters.models import DeadLetter, Event, State
+from deadletters.models import NO_TASK_ID, DeadLetter, Event, State
 
 logger = logging.getLogger(__name__)
 
 
 class NotReplayable(Exception):
     """This letter cannot be replayed now; the text says why and what to do."""
+
+
+class NotSent(NotReplayable):
+    """The broker did not take the message: the letter is open again, and what waits behind it is failed as before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,8 @@ def replay(dead_letter: DeadLetter, *, by: User | None, reason: str = "") -> int
     Must not be called inside a transaction: what is published cannot be rolled back.
 
     Raises:
-        NotReplayable: it is not open (any more), its message cannot be sent again, or the broker did not take it.
+        NotReplayable: it is not open (any more), or its message cannot be sent again.
+        NotSent: the broker did not take it.
     """
     app: Celery = current_app
     with transaction.atomic(durable=True):
@@ -51,9 +57,10 @@ def replay(dead_letter: DeadLetter, *, by: User | None, reason: str = "") -> int
         _note(letter, Event.Kind.REPLAYED, by, reason)
     try:
         publish(app, envelope.for_replay(letter.replay_number))
-    except (OperationalError, OSError) as problem:
-        _open_again(letter, by, str(problem))
-        raise NotReplayable(
+    except Exception as problem:
+        # Whatever it was (each transport has errors of its own): nothing was sent, and nobody else would open the letter again.
+        _open_again(app, letter, envelope, by, str(problem))
+        raise NotSent(
             _("The broker did not take the message (%(problem)s). The letter is open again.") % {"problem": problem}
         ) from problem
     logger.info(
@@ -64,11 +71,14 @@ def replay(dead_letter: DeadLetter, *, by: User | None, reason: str = "") -> int
 
 
 def replay_many(letters: Iterable[DeadLetter], *, by: User | None, reason: str = "") -> Replayed:
-    """Replay each letter; one that is refused does not hold up the others."""
+    """Replay each letter; one that is refused does not hold up the others, a broker that is away ends it."""
     sent, refused = 0, []
     for letter in letters:
         try:
             replay(letter, by=by, reason=reason)
+        except NotSent as refusal:
+            refused.append((letter.task_id, str(refusal)))
+            break
         except NotReplayable as refusal:
             refused.append((letter.task_id, str(refusal)))
         else:
@@ -110,7 +120,9 @@ def _claim(dead_letter: DeadLetter) -> DeadLetter:
     if letter is None:
         raise NotReplayable(_("The letter was deleted meanwhile."))
     if letter.state != State.OPEN:
-        raise NotReplayable(_NOT_OPEN[State(letter.state)] % {"task": letter.task_name})
+        raise NotReplayable(_(_NOT_OPEN[State(letter.state)]) % {"task": letter.task_name})
+    if letter.task_id.startswith(NO_TASK_ID):
+        raise NotReplayable(_("This is no task message: nothing would run. Discard it, or send what was meant."))
     letter.state, letter.replay_number = State.REPLAYING, letter.replay_number + 1
     letter.save(update_fields=["state", "replay_number"])
     return letter
@@ -141,11 +153,23 @@ def _reopen_workflow(app: Celery, letter: DeadLetter, envelope: Envelope) -> Non
         )
 
 
-def _open_again(letter: DeadLetter, by: User | None, why: str) -> None:
+def _open_again(app: Celery, letter: DeadLetter, envelope: Envelope, by: User | None, why: str) -> None:
     with transaction.atomic():
         mine = DeadLetter.objects.filter(pk=letter.pk, state=State.REPLAYING, replay_number=letter.replay_number)
-        if mine.update(state=State.OPEN):
-            _note(letter, Event.Kind.NOT_SENT, by, why)
+        if not mine.update(state=State.OPEN):
+            return
+        _note(letter, Event.Kind.NOT_SENT, by, why)
+    _fail_workflow(app, letter, envelope)
+
+
+def _fail_workflow(app: Celery, letter: DeadLetter, envelope: Envelope) -> None:
+    """Write the failure back that the claim took away, or whoever waits would wait for ever. Errbacks were told at the death."""
+    arguments = envelope.arguments()
+    request = Context({**envelope.headers, **(arguments.embed if arguments else {}), "id": letter.task_id})
+    kind = create_exception_cls(letter.exception_type or "Exception", "deadletters")
+    app.backend.mark_as_failure(
+        letter.task_id, kind(letter.exception_message), letter.traceback, request=request, call_errbacks=False
+    )
 
 
 def _note(letter: DeadLetter, kind: Event.Kind, by: User | None, text: str) -> None:

@@ -6,7 +6,7 @@ Measured on Celery 5.7; `task_failure` alone would miss an expired, rejected or 
 import logging
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery import Celery
@@ -23,10 +23,10 @@ from celery.exceptions import (
 )
 from celery.worker import state as worker_state
 from celery.worker.request import Request
-from django.db import close_old_connections, connection
+from django.db import DatabaseError, close_old_connections, connection
 from kombu.exceptions import EncodeError, OperationalError
 
-from deadletters.capture import Death, capture
+from deadletters.capture import DATABASE_PAUSE, Death, capture, described
 from deadletters.envelope import REPLAY_HEADER, Envelope, replay_number
 from deadletters.models import Cause
 from deadletters.outcome import ended
@@ -44,9 +44,6 @@ _CAUSES: tuple[tuple[type[BaseException], Cause], ...] = (
     (TimeLimitExceeded, Cause.HARD_TIME_LIMIT),
     (MaxRetriesExceededError, Cause.RETRIES_EXHAUSTED),
     (TaskMemoryError, Cause.MEMORY_ERROR),
-    (WorkerLostError, Cause.WORKER_LOST),
-    (SystemExit, Cause.WORKER_LOST),
-    (KeyboardInterrupt, Cause.WORKER_LOST),
     (EncodeError, Cause.RESULT_ENCODE),
 )
 
@@ -61,11 +58,20 @@ def queue_of(app: Celery, delivery_info: dict[str, Any] | None) -> str:
     return str(key)
 
 
+class _Ending(NamedTuple):
+    """A death, until it is captured."""
+
+    cause: Cause
+    exception_type: str
+    message: str
+    traceback: str = ""
+
+
 class DeadLetterRequest(Request):  # type: ignore[misc]  # celery.worker ships no types
     """A request that captures its death before the broker forgets the message."""
 
     # The death of this request while Celery is telling of it: captured before the acknowledgement, or at the end.
-    _pending: tuple[Cause, BaseException, str] | None = None
+    _pending: _Ending | None = None
     _captured = False
     _timed_out = False
 
@@ -84,13 +90,14 @@ class DeadLetterRequest(Request):  # type: ignore[misc]  # celery.worker ships n
             )
         self._timed_out = isinstance(exception, TimeLimitExceeded)
         if cause := self._cause(exception):
-            self._pending = (cause, exception, str(exc_info.traceback or ""))
+            self._pending = _Ending(cause, *described(exception, exc_info.type), str(exc_info.traceback or ""))
             _renew_connection()
         try:
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         finally:
             self._capture_pending()
-            if isinstance(exception, Ignore) and not isinstance(exception, (Reject, Retry)):
+            # `self.replace()` ends in an Ignore, too: there the replacement has this id and the replay's number.
+            if type(exception) is Ignore and str(exception) != "Replaced by new task":
                 self._settle("ended on purpose (Ignore)", resolved=True)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001
@@ -117,48 +124,41 @@ class DeadLetterRequest(Request):  # type: ignore[misc]  # celery.worker ships n
             self._capture_pending()
         super().reject(requeue=requeue)
 
-    def revoked(self) -> bool:
-        """A worker remembers expired and revoked ids for three hours; a replay asks for the same id on purpose."""
-        known = _revoked_replays.get(self.id)
-        # An id that was revoked here before any of its messages came (known is None) is an operator's wish: it stays revoked.
-        if known is not None and replay_number(self._message.headers) > known:
-            worker_state.revoked.discard(self.id)
-            del _revoked_replays[self.id]
-        return bool(super().revoked())
-
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:  # noqa: FBT001
         """Expired is a death; revoked by an operator is a deliberate end."""
-        _remember_revoked(self.id, replay_number(self._message.headers))
         _renew_connection()
         if expired and not self._already_revoked:
-            self._pending = (Cause.EXPIRED, TaskRevokedError(f"it expired at {self.expires:%Y-%m-%d %H:%M:%S %Z}"), "")
+            self._pending = _Ending(
+                Cause.EXPIRED, TaskRevokedError.__name__, f"it expired at {self.expires:%Y-%m-%d %H:%M:%S %Z}"
+            )
         super()._announce_revoked(reason, terminated, signum, expired)
-        if not expired:
+        if expired:
+            # Celery remembers the id for three hours, and workers tell each other: a replay under the same id would be dropped.
+            # Another copy of this very message expires by itself.
+            worker_state.revoked.discard(self.id)
+        else:
             self._settle(f"its replay was {reason} by an operator", resolved=False)
 
     def _announce_cancelled(self, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002
         """A cold shutdown: what was acknowledged early is lost, although Celery's row says RETRY."""
         _renew_connection()
         if self.acknowledged:
-            self._pending = (
-                Cause.CANCELLED_BY_SHUTDOWN,
-                RuntimeError("the worker was told to stop at once while it ran"),
-                "",
-            )
+            self._pending = _Ending(Cause.CANCELLED_BY_SHUTDOWN, "", "the worker was told to stop at once while it ran")
             self._capture_pending()
         super()._announce_cancelled(emit_retry=emit_retry)
 
     def _success_was_stored(self) -> Any:
-        """Finished, then lost its process: no death."""
+        """Finished, then lost its process: no death, and a replay has succeeded although its process could not say so."""
         if meta := super()._success_was_stored():
             self._pending = None
+            self._settle("its result was stored before its process was lost", resolved=True)
         return meta
 
     def _retry_worker_lost(self, exc: BaseException, exc_info: ExceptionInfo) -> bool:
         """A lost process is retried by Celery; when that retry cannot be sent it is a death after all."""
         retried = bool(super()._retry_worker_lost(exc, exc_info))
         if not retried and not self._will_be_requeued():
-            self._pending = (Cause.WORKER_LOST, exc, str(exc_info.traceback or ""))
+            self._pending = _Ending(Cause.WORKER_LOST, *described(exc, exc_info.type), str(exc_info.traceback or ""))
         return retried
 
     # --- What it means ----------------------------------------------------------------------------------------------
@@ -170,12 +170,13 @@ class DeadLetterRequest(Request):  # type: ignore[misc]  # celery.worker ships n
                 return self._cause_of_reject(exception)
             case Retry() | Ignore() | Terminated():
                 return None
-            case WorkerLostError() if self._will_be_retried() or self._will_be_requeued():
-                return None
             case TimeLimitExceeded() if self.task.acks_late and not self.acknowledged and not self.task.acks_on_timeout:
                 return None
             case SystemExit() | KeyboardInterrupt() if self._already_cancelled or self._already_revoked:
                 return None
+            # Celery turns an exit into a lost worker.
+            case WorkerLostError() | SystemExit() | KeyboardInterrupt():
+                return None if self._will_be_retried() or self._will_be_requeued() else Cause.WORKER_LOST
         return next((cause for kind, cause in _CAUSES if isinstance(exception, kind)), Cause.EXCEPTION)
 
     def _cause_of_reject(self, reject: Reject) -> Cause | None:
@@ -189,7 +190,9 @@ class DeadLetterRequest(Request):  # type: ignore[misc]  # celery.worker ships n
         return bool(self.task.retry_on_worker_lost and (limit is None or self._context.retries < limit))
 
     def _will_be_requeued(self) -> bool:
-        return bool(self.task.acks_late and not self.acknowledged and self.task.reject_on_worker_lost)
+        # Celery gives up on a message whose retries after lost workers are used up.
+        spent = self.task.retry_on_worker_lost and not self._will_be_retried()
+        return bool(self.task.acks_late and not self.acknowledged and self.task.reject_on_worker_lost and not spent)
 
     # --- What becomes of it -----------------------------------------------------------------------------------------
 
@@ -197,36 +200,41 @@ class DeadLetterRequest(Request):  # type: ignore[misc]  # celery.worker ships n
         pending, self._pending = self._pending, None
         if pending is None or self._captured:
             return
-        self._captured = True
-        cause, exception, traceback = pending
-        capture(
-            Death(
-                task_id=self.id,
-                task_name=self._type,
-                cause=cause,
-                envelope=Envelope.of_message(self._message, queue_of(self._app, self._message.delivery_info)),
-                exception_type=type(exception).__name__,
-                exception_message=str(exception),
-                traceback=traceback,
-                worker=self._hostname,
-                received_at=datetime.fromtimestamp(self._received, UTC),
-                started_at=datetime.fromtimestamp(self.time_start, UTC) if self.time_start else None,
-            )
+        death = self._death(pending)
+        try:
+            capture(death)
+        except DatabaseError as problem:
+            self._keep(death, problem)
+        else:
+            self._captured = True
+
+    def _death(self, ending: _Ending) -> Death:
+        return Death(
+            task_id=self.id,
+            task_name=self._type,
+            cause=ending.cause,
+            envelope=Envelope.of_message(self._message, queue_of(self._app, self._message.delivery_info)),
+            exception_type=ending.exception_type,
+            exception_message=ending.message,
+            traceback=ending.traceback,
+            worker=self._hostname,
+            received_at=datetime.fromtimestamp(self._received, UTC),
+            started_at=datetime.fromtimestamp(self.time_start, UTC) if self.time_start else None,
         )
+
+    def _keep(self, death: Death, problem: DatabaseError) -> None:
+        """PostgreSQL did not take the letter: the broker keeps the message if it still has it, else the log keeps the letter."""
+        facts = {"task_id": self.id, "task": self.name, "requeued": not self.acknowledged}
+        if self.acknowledged:
+            logger.critical("dead_letter.lost", extra={**facts, "death": repr(death)}, exc_info=problem)
+            return
+        logger.error("dead_letter.not_stored", extra=facts, exc_info=problem)
+        time.sleep(DATABASE_PAUSE)
+        super().reject(requeue=True)
 
     def _settle(self, why: str, *, resolved: bool) -> None:
         if REPLAY_HEADER in self._message.headers:
             ended(self.id, replay_number(self._message.headers), why, resolved=resolved)
-
-
-# The replay number under which an id was last revoked here, so that the same message stays revoked and a newer replay runs.
-_revoked_replays: dict[str, int] = {}
-
-
-def _remember_revoked(task_id: str, number: int) -> None:
-    _revoked_replays[task_id] = number
-    while len(_revoked_replays) > worker_state.REVOKES_MAX:
-        del _revoked_replays[next(iter(_revoked_replays))]
 
 
 def _unwrapped(exc_info: ExceptionInfo) -> BaseException:

@@ -61,7 +61,10 @@ def parse_since(text: str) -> datetime:
         ValueError: neither; the text says what to write.
     """
     if match := re.fullmatch(r"(\d{1,6})\s*([smhdw])", text.strip()):
-        return timezone.now() - timedelta(**{_UNITS[match[2]]: int(match[1])})
+        try:
+            return timezone.now() - timedelta(**{_UNITS[match[2]]: int(match[1])})
+        except OverflowError:
+            raise ValueError(f"{text!r} is longer ago than there are dates") from None
     try:
         moment = parse_datetime(text.strip()) or datetime.fromisoformat(text.strip())
     except ValueError:

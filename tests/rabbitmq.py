@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -126,10 +127,19 @@ def rabbitmq_url() -> Iterator[str]:
 @pytest.fixture
 def on_rabbitmq(rabbitmq_url: str) -> Iterator[str]:
     """This process publishes to RabbitMQ for the length of a test, as one with BROKER_URL=amqp://… would."""
+    with publishing_to(rabbitmq_url, confirm_publish=True):
+        yield rabbitmq_url
+
+
+@contextmanager
+def publishing_to(url: str, **options: object) -> Iterator[None]:
+    """This process publishes to another broker for a while."""
     before = app.conf.broker_url, app.conf.broker_transport_options
-    _publish_to(rabbitmq_url, {})
-    yield rabbitmq_url
-    _publish_to(*before)
+    _publish_to(url, options)
+    try:
+        yield
+    finally:
+        _publish_to(*before)
 
 
 def _publish_to(url: str, options: dict[str, object]) -> None:

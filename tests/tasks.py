@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from celery import shared_task
+from celery import chain, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 
@@ -132,6 +132,24 @@ def boom_callback(path, *_, **__):
         file.write("errback\n")
 
 
+class Speechless(Exception):
+    def __str__(self):
+        return self.args[5]
+
+
+@shared_task(name="tests.speechless")
+def speechless():
+    raise Speechless("one argument only")
+
+
+@shared_task(name="tests.replace", bind=True)
+def replace(self, path, other):
+    """Dies unless `path` is there; then another task takes its place, which dies unless `other` is there."""
+    if not Path(path).exists():
+        raise FileNotFoundError(path)
+    raise self.replace(chain(echo.si(1), die_unless.si(other, 7)))
+
+
 # Acknowledged as soon as they start, for the deaths that differ with it.
 for _task in (
     die,
@@ -141,6 +159,7 @@ for _task in (
     overrun_hard,
     vanish,
     run_out_of_memory,
+    speechless,
     reject,
     unencodable,
     nul,

@@ -63,7 +63,8 @@ class SelectingCommand(BaseCommand):
         """
         selection = Selection(
             ids=tuple(options["ids"]),
-            states=tuple(options["state"] or self.default_states),
+            # A letter that is named is meant whatever its state: what cannot be done with it is then said, not passed over.
+            states=tuple(options["state"] or (() if options["ids"] else self.default_states)),
             tasks=tuple(options["task"]),
             causes=tuple(options["cause"]),
             queues=tuple(options["queue"]),

@@ -1,17 +1,20 @@
 """Each common way of dying, through a real worker: exactly one letter, with the right cause and the whole envelope."""
 
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from celery import current_app
 from celery.exceptions import TimeoutError as NoResult
+from django.db import connection
 from django_celery_results.models import TaskResult
 
 from deadletters.envelope import Envelope
 from deadletters.models import Cause, DeadLetter, Event, State
+from deadletters.replay import NotReplayable, replay, sets_free
 from tests import tasks
-from tests.processes import eventually
+from tests.processes import Worker, eventually
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 
@@ -39,7 +42,8 @@ def letter_of(result):
         (tasks.overrun_soft, Cause.SOFT_TIME_LIMIT, "SoftTimeLimitExceeded", 0),
         (tasks.overrun_hard, Cause.HARD_TIME_LIMIT, "TimeLimitExceeded", 0),
         (tasks.vanish, Cause.WORKER_LOST, "WorkerLostError", 0),
-        (tasks.run_out_of_memory, Cause.MEMORY_ERROR, "TaskMemoryError", 0),
+        (tasks.run_out_of_memory, Cause.MEMORY_ERROR, "MemoryError", 0),
+        (tasks.speechless, Cause.EXCEPTION, "Speechless", 0),
         (tasks.reject, Cause.REJECTED, "Reject", 0),
         (tasks.unencodable, Cause.RESULT_ENCODE, "EncodeError", 0),
         (tasks.nul, Cause.EXCEPTION, "ValueError", 0),
@@ -105,6 +109,53 @@ def test_a_body_that_is_not_json_is_kept_with_its_bytes(worker):
     assert letter.cause in {Cause.UNDECODABLE, Cause.INVALID}
     assert bytes(letter.body) == body
     assert worker.alive
+
+
+@pytest.mark.parametrize("body", [b"5", b"null", b"{}", b"[1, 2]", b'"x"', b"[[], {}, {}"])
+def test_a_body_that_is_no_task_is_kept_and_the_worker_goes_on(worker, body):
+    with current_app.producer_or_acquire() as producer:
+        producer.publish(
+            body, routing_key="default", exchange="", content_type="application/json", content_encoding="utf-8",
+            headers={"task": "tests.echo", "id": "11111111-aaaa-4bbb-8ccc-222222222222", "lang": "py", "root_id": None},
+        )  # fmt: skip
+    letter = eventually(DeadLetter.objects.first)
+    assert bytes(letter.body) == body
+    assert sets_free(letter).names == []
+    assert tasks.echo.delay(1).get(timeout=30) == 1
+
+
+def test_a_message_without_an_id_cannot_be_replayed(worker):
+    with current_app.producer_or_acquire() as producer:
+        producer.publish({"hello": "world"}, routing_key="default", exchange="", serializer="json")
+    letter = eventually(DeadLetter.objects.first)
+    assert letter.cause == Cause.UNKNOWN_MESSAGE
+    with pytest.raises(NotReplayable, match="no task message"):
+        replay(letter, by=None)
+
+
+def test_a_death_that_postgresql_does_not_take_stays_in_the_queue(tmp_path):
+    worker = Worker(tmp_path, queue="refused", concurrency=1)
+    try:
+        with no_table_of_letters():
+            result = tasks.die.apply_async(queue="refused")
+            current_app.send_task("tests.nobody_knows", queue="refused")
+            worker.wait_for("dead_letter.not_stored")
+            assert worker.alive
+        eventually(lambda: DeadLetter.objects.count() == 2, what="both letters")
+        assert DeadLetter.objects.get(task_id=result.id).deaths == 1
+        assert tasks.echo.apply_async([1], queue="refused").get(timeout=30) == 1
+    finally:
+        worker.stop()
+
+
+@contextmanager
+def no_table_of_letters():
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE deadletters_deadletter RENAME TO deadletters_away")
+        try:
+            yield
+        finally:
+            cursor.execute("ALTER TABLE deadletters_away RENAME TO deadletters_deadletter")
 
 
 def test_the_envelope_is_the_whole_message(worker):

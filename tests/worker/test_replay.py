@@ -9,9 +9,10 @@ from django_celery_results.models import TaskResult
 
 from deadletters.discard import NotDiscardable, discard, restore
 from deadletters.models import Cause, DeadLetter, Event, State
-from deadletters.replay import NotReplayable, replay, sets_free
+from deadletters.replay import NotReplayable, NotSent, replay, sets_free
 from tests.processes import eventually
-from tests.tasks import add, boom_callback, collect, count_run, die_unless, echo, vanish
+from tests.rabbitmq import publishing_to
+from tests.tasks import add, boom_callback, collect, count_run, die_unless, echo, replace, vanish
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 
@@ -209,6 +210,34 @@ def test_five_clicks_at_once_send_one_message(worker, missing):
     assert sum(isinstance(answer, NotReplayable) for answer in answers) == 4
     resolved(letter)
     assert letter.events.filter(kind=Event.Kind.REPLAYED).count() == 1
+
+
+def test_a_task_that_replaces_itself_in_a_replay_opens_its_letter_again_and_resolves_it_at_last(worker, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    result = chain(replace.si(str(first), str(second)), add.s(1)).apply_async()
+    (letter,) = dead()
+    first.touch()
+    replay(letter, by=None)
+    eventually(lambda: DeadLetter.objects.filter(pk=letter.pk, state=State.OPEN, deaths=2).exists())
+    second.touch()
+    replay(letter, by=None)
+    assert eventually(lambda: TaskResult.objects.filter(task_id=result.id, status="SUCCESS").first()).result == "8"
+    resolved(letter)
+
+
+def test_a_replay_that_the_broker_refuses_leaves_everything_as_dead_as_before(worker, missing):
+    result = chord([echo.si(1), chain(die_unless.si(str(missing), 2), add.s(1))])(collect.s())
+    (letter,) = dead()
+    ids = [letter.task_id, *sets_free(letter).task_ids]
+    eventually(lambda: TaskResult.objects.filter(task_id__in=ids, status="FAILURE").count() == 3)
+    with publishing_to("redis://127.0.0.1:1/0"), pytest.raises(NotSent, match="The letter is open again"):
+        replay(letter, by=None)
+    letter.refresh_from_db()
+    assert letter.state == State.OPEN
+    assert TaskResult.objects.filter(task_id__in=ids, status="FAILURE").count() == 3
+    missing.touch()
+    assert replay(letter, by=None) == 2
+    assert eventually(lambda: TaskResult.objects.filter(task_id=result.id, status="SUCCESS").first()).result == "[1, 3]"
 
 
 def test_big_integers_and_dates_come_back_as_they_were(worker, missing, tmp_path):

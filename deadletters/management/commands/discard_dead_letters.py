@@ -22,8 +22,9 @@ class Command(ActingCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         by = self.actor(options)
         letters = self.chosen(options).letters().order_by("id")
+        found = letters.count()
         if options["dry_run"]:
-            count, words = letters.count(), "Would discard {} letters. Nothing was changed."
+            count, words = found, "Would discard {} letters. Nothing was changed."
         else:
             try:
                 count = discard_many(letters.iterator(chunk_size=CHUNK), by=by, reason=options["reason"])
@@ -34,3 +35,5 @@ class Command(ActingCommand):
             self.say_json({"would_discard" if options["dry_run"] else "discarded": count})
         else:
             self.stdout.write(words.format(count))
+        if count < found:
+            raise CommandError(f"{found - count} of {found} letters are resolved or discarded already, and stay so.")
