@@ -131,7 +131,9 @@ class RunPage:
         """The picture, with words in its boxes."""
         drawn = picture(self.run.tree, self.progress.states)
         letters = {letter.task_id: letter.pk for letter in self.letters}
-        boxes = [self._drawn(box, letters) for box in drawn.boxes]
+        # All boxes name their app, or none does.
+        bare = any(len(box.title) > BOX_LETTERS for box in drawn.boxes)
+        boxes = [self._drawn(box, letters, bare=bare) for box in drawn.boxes]
         return {"boxes": boxes, "lines": [(line, _line_class(line)) for line in drawn.lines], "width": drawn.width, "height": drawn.height}  # fmt: skip
 
     @cached_property
@@ -189,9 +191,10 @@ class RunPage:
     def _shows(self, task_id: str) -> bool:
         return self.chosen is None or self.progress.states[task_id] is self.chosen
 
-    def _drawn(self, box: Box, letters: dict[str, int]) -> Drawn:
+    def _drawn(self, box: Box, letters: dict[str, int], *, bare: bool) -> Drawn:
         note = _stack_note(box.counts) if box.stacked else self._note(box)
-        title = _short(box.title)
+        title = box.title.rsplit(".", 1)[-1] if bare else box.title
+        title = title if len(title) <= BOX_LETTERS else f"{title[: BOX_LETTERS - 1]}…"
         return Drawn(box=box, title=title, note=note, glyph=GLYPHS[box.state], letter=letters.get(box.key))
 
     def _note(self, box: Box) -> str:
@@ -262,10 +265,3 @@ def _arguments(row: Any) -> str:
     except (DecodeError, ValueError):
         text = row.task_args
     return text if len(text) <= LITTLE else f"{text[:LITTLE]}…"
-
-
-def _short(title: str) -> str:
-    """A task's name as a box has room for it: without its app when that is too long, then cut."""
-    if len(title) > BOX_LETTERS:
-        title = title.rsplit(".", 1)[-1]
-    return title if len(title) <= BOX_LETTERS else f"{title[: BOX_LETTERS - 1]}…"
