@@ -27,8 +27,9 @@ def up(*, port: int | None, flower_port: int | None, reset_password: bool, say: 
         ServerError: PostgreSQL or Redis does not start.
         GaveUp: one of the programs ends again and again.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # as Ctrl-C
+    # SIGINT, too: a shell that starts us in the background has it ignored, and Python leaves it so.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     mark = str(environment.VAR_DIR)
     with local.only_one(), contextlib.ExitStack() as servers:
         if left := supervisor.end(mark):
