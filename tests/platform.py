@@ -97,8 +97,11 @@ class Platform:
         found = []
         for process in psutil.process_iter():
             try:
-                belongs = str(self.var) in " ".join(process.cmdline()) or process.environ().get("VAR_DIR") == str(
-                    self.var
+                # Redis writes over its command line and has an environment of its own, but works in its folder.
+                belongs = (
+                    str(self.var) in " ".join(process.cmdline())
+                    or process.environ().get("VAR_DIR") == str(self.var)
+                    or process.cwd().startswith(str(self.var))
                 )
             except psutil.Error:
                 continue
