@@ -36,7 +36,7 @@ class Cause(models.TextChoices):
     CANCELLED_BY_SHUTDOWN = "cancelled_by_shutdown", _("Cancelled by shutdown")
     # It waited longer than `expires` allows.
     EXPIRED = "expired", _("Expired")
-    # It killed, or was redelivered to, too many workers.
+    # It killed, or was redelivered to, too many workers (nothing counts deliveries yet).
     POISON = "poison", _("Poison")
     # No worker here knows the task's name.
     UNKNOWN_TASK = "unknown_task", _("Unknown task")

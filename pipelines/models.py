@@ -96,7 +96,7 @@ class Chord(models.Model):
     group_id = models.CharField(_("group id"), max_length=255, unique=True)
     # Celery's result tuples of the header's parts, in order.
     header = models.JSONField(_("header"))
-    # The body's signature; null for a part that arrived before the chord was recorded.
+    # The body's signature as Celery writes it, with its own id, chain and chord.
     body = models.JSONField(_("body"), null=True)
     body_id = models.CharField(_("body id"), max_length=255, blank=True, db_index=True)
     state = models.CharField(_("state"), max_length=12, choices=State, default=State.WAITING)
