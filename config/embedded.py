@@ -84,10 +84,11 @@ class PostgreSQL:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = 'redeliver'").fetchone():
                 connection.execute("CREATE DATABASE redeliver")
 
-    def stop(self) -> None:
-        """Stop it; connections that are still open are cut."""
+    def stop(self, *, kill: bool = False) -> None:
+        """Stop it; connections that are still open are cut. With `kill` as a crash would: it recovers at the next start."""
         if self.running():
-            self._run("pg_ctl", "stop", "-w", "-m", "fast", "-t", str(STOP_SECONDS), "-D", str(self.data))
+            mode = "immediate" if kill else "fast"
+            self._run("pg_ctl", "stop", "-w", "-m", mode, "-t", str(STOP_SECONDS), "-D", str(self.data))
 
     def running(self) -> bool:
         """Whether the postmaster of this folder is alive."""

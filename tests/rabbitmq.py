@@ -3,6 +3,7 @@
 Import `rabbitmq_url` into a test module (or use it by name: conftest.py offers it) and give it to a `Worker(BROKER_URL=…)`.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -63,14 +64,17 @@ class RabbitMQ:
         self._run(str(_program()), environment=environment)
         eventually(self._answers, START_SECONDS, f"RabbitMQ answers; see {self.folder / 'output'}")
 
-    def stop(self) -> None:
+    def stop(self, *, kill: bool = False) -> None:
+        """Stop it and wait; with `kill`, as a power loss would. It can be started again and has its durable messages."""
         for process in reversed(self.processes):
-            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL) if kill else process.send_signal(signal.SIGTERM)
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+        self.processes.clear()
 
     def _run(self, *command: str, environment: dict[str, str]) -> None:
         with (self.folder / "output").open("ab") as output:
