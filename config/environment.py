@@ -88,6 +88,14 @@ class Environment(BaseSettings):
     VISIBILITY_TIMEOUT: int = Field(
         3600, ge=1, description="Seconds after which Redis gives an unacknowledged message to another worker."
     )
+    RESULT_BACKEND: str = Field(
+        "postgresql",
+        description="Where results are kept: `postgresql`, or a Redis (`redis://…`), of which the console shows less.",
+    )
+    TRACK_STARTED: bool = Field(
+        default=False,
+        description="Whether each task leaves a row when it starts, not only those of workflows: the dashboard lists them; small tasks cost half as much again.",
+    )
     RETRY_BACKOFF_MAX: int = Field(600, ge=1, description="Longest wait between two tries of a task, in seconds.")
 
     # --- Pipelines --------------------------------------------------------------------------------------------------
@@ -131,6 +139,9 @@ class Environment(BaseSettings):
         "", description="Bearer token that `/metrics` asks for. Empty: only loopback may read it."
     )
 
+    # --- Tests of this platform -------------------------------------------------------------------------------------
+    FAULT: str = Field("", description="Point at which a process kills itself, for crash tests. Never in production.")
+
     @field_validator("SECRET_KEY_FALLBACKS", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "ADMINS", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -149,6 +160,11 @@ class Environment(BaseSettings):
         if info.field_name == "BROKER_URL":
             return _checked(value, "redis", "rediss", "amqp", "amqps", "pyamqp")
         return _checked(value, "redis", "rediss")
+
+    @field_validator("RESULT_BACKEND")
+    @classmethod
+    def _known_result_backend(cls, value: str) -> str:
+        return value if value == "postgresql" else _checked(value, "redis", "rediss")
 
     @field_validator("DATABASE_URL")
     @classmethod

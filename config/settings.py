@@ -150,11 +150,18 @@ CELERY_BROKER_TRANSPORT_OPTIONS = (
     # RabbitMQ says that it has a message: without that, what is written to a dying connection is lost in silence.
     else {"confirm_publish": True}
 )
-CELERY_RESULT_BACKEND = "pipelines.results.ResultBackend"
+CELERY_RESULT_BACKEND = (
+    "pipelines.results.ResultBackend" if ENV.RESULT_BACKEND == "postgresql" else "pipelines.redis_results.ResultBackend"
+)
+RESULT_REDIS_URL = ENV.RESULT_BACKEND if ENV.RESULT_BACKEND != "postgresql" else ""
+# Written once more when PostgreSQL was away at the moment of success; how often, results.py knows.
+CELERY_RESULT_BACKEND_ALWAYS_RETRY = True
 CELERY_RESULT_EXTENDED = True
 # Pruned by our own schedule, which spares what open letters need; with a number here beat would add a clean-up that does not.
 CELERY_RESULT_EXPIRES = None
-CELERY_TASK_TRACK_STARTED = True
+CELERY_TASK_TRACK_STARTED = ENV.TRACK_STARTED
+# Celery closes Django's connections around each task, CONN_MAX_AGE or not: 4 ms. Ours stay, and receivers.py renews what is broken.
+CELERY_DB_REUSE_MAX = sys.maxsize
 CELERY_TIMEZONE = ENV.CELERY_TIMEZONE or ENV.TIME_ZONE
 CELERY_ENABLE_UTC = True
 # JSON only: a message never becomes code.
@@ -182,6 +189,8 @@ DJANGO_CELERY_BEAT_TZ_AWARE = True
 
 # Modules with pipelines, besides each app's `pipelines.py`.
 PIPELINES = ["pipelines.arithmetic", "pipelines.images"]
+# Tests only, see deadletters/faults.py.
+FAULT = ENV.FAULT
 RETRY_BACKOFF_MAX = ENV.RETRY_BACKOFF_MAX
 STORAGE_URL = ENV.STORAGE_URL or f"file://{VAR_DIR / 'storage'}"
 UPLOAD_URL = ENV.UPLOAD_URL or f"file://{VAR_DIR / 'uploads'}"

@@ -6,16 +6,29 @@ chain behind that body, and so on up. All of it has to be undone before the task
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Part(NamedTuple):
+    """A task as one part of a chord's header: its chord, the id that the chord waits for, and its place there (None: not said)."""
+
+    group_id: str
+    task_id: str
+    place: int | None
 
 
 @dataclass(slots=True)
 class Downstream:
-    """Task ids and chords (by their group id) that the death reached, in the order in which they would run, each once."""
+    """Tasks and parts of chords that the death reached, in the order in which they would run, each once."""
 
     task_ids: list[str] = field(default_factory=list)
-    group_ids: list[str] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+
+    @property
+    def group_ids(self) -> list[str]:
+        """The chords."""
+        return list(dict.fromkeys(part.group_id for part in self.parts))
 
     def add_task(self, task_id: object, name: object = "") -> None:
         """Note one task."""
@@ -24,20 +37,23 @@ class Downstream:
             if isinstance(name, str) and name:
                 self.names.append(name)
 
-    def add_group(self, group_id: object) -> None:
-        """Note one chord."""
-        if isinstance(group_id, str) and group_id not in self.group_ids:
-            self.group_ids.append(group_id)
+    def add_part(self, group_id: object, task_id: object, index: object) -> None:
+        """Note one part of a chord."""
+        if not isinstance(group_id, str) or not isinstance(task_id, str) or not group_id:
+            return
+        part = Part(group_id, task_id, index if isinstance(index, int) else None)
+        if part not in self.parts:
+            self.parts.append(part)
 
 
-def downstream(embed: Mapping[str, Any], group_id: str) -> Downstream:
-    """Everything after the task whose message embeds `embed` and whose own group is `group_id` (empty: none)."""
+def downstream(embed: Mapping[str, Any], own: Part) -> Downstream:
+    """Everything after the task whose message embeds `embed`, and which is itself the part `own` if that chord is embedded."""
     found = Downstream()
     # Celery stores a chain's remainder last step first.
     for step in reversed(_listed(embed.get("chain"))):
         _walk(step, found)
     if chord := embed.get("chord"):
-        found.add_group(group_id)
+        found.add_part(*own)
         _walk(chord, found)
     return found
 
@@ -56,7 +72,7 @@ def _walk(signature: Any, found: Downstream) -> None:
     for step in reversed(_listed(options.get("chain"))):
         _walk(step, found)
     if chord := options.get("chord"):
-        found.add_group(options.get("group_id"))
+        found.add_part(options.get("group_id"), options.get("task_id"), options.get("group_index"))
         _walk(chord, found)
 
 

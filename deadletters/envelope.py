@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
+from uuid import uuid4
 
 from kombu.exceptions import ContentDisallowed, DecodeError, KombuError
 from kombu.serialization import loads as decode_body
@@ -15,6 +16,8 @@ from deadletters.models import DeadLetter
 
 # The header that carries a replay's number; its absence costs a succeeding task one dictionary look-up.
 REPLAY_HEADER = "dead_letter_replay"
+# The header that tells copies of one message apart: an id for each sending of it (copies.py).
+COPY_HEADER = "message_copy"
 
 # What belongs to one delivery, or (py-amqp) repeats what the message has fields for.
 _DELIVERY_PROPERTIES = frozenset(
@@ -98,8 +101,9 @@ class Envelope:
                 return None
 
     def for_replay(self, number: int) -> Self:
-        """The message that replay `number` sends: equal to the one that died but for what a replay must change."""
-        headers = {**self.headers, "retries": 0, "eta": None, "expires": None, REPLAY_HEADER: number}
+        """The message that replay `number` sends: equal to the one that died but for what a replay must change. A new copy each time."""
+        changed = {"retries": 0, "eta": None, "expires": None, REPLAY_HEADER: number, COPY_HEADER: str(uuid4())}
+        headers = {**self.headers, **changed}
         # RabbitMQ would drop the message once more when its own TTL is over.
         properties = {key: value for key, value in self.properties.items() if key != "expiration"}
         return replace(self, headers=headers, properties=properties)

@@ -91,6 +91,11 @@ class DeadLetter(models.Model):
     deaths = models.PositiveIntegerField(_("deaths"), default=1)
     # Counts replays; travels in the message and fences off late duplicates of older attempts.
     replay_number = models.PositiveIntegerField(_("replays"), default=0)
+    # Of the newest replay: when it was claimed (null: never, or taken back), when the broker confirmed it (null: not known to be
+    # sent), and which copy of its message a worker has begun.
+    claimed_at = models.DateTimeField(_("claimed"), null=True)
+    sent_at = models.DateTimeField(_("sent"), null=True)
+    started_copy = models.UUIDField(_("started copy"), null=True)
 
     # The envelope: the message itself, byte for byte.
     headers = models.JSONField(_("headers"), default=dict)
@@ -129,6 +134,11 @@ class DeadLetter(models.Model):
             models.Index(fields=["queue", "-died_at"], name="letters_by_queue"),
             models.Index(fields=["state", "-died_at"], name="letters_by_state"),
             models.Index(fields=["root_id"], name="letters_of_run", condition=~models.Q(root_id="")),
+            models.Index(
+                fields=["claimed_at"],
+                name="letters_unsent",
+                condition=models.Q(claimed_at__isnull=False, sent_at__isnull=True),
+            ),
         )
 
     def __str__(self) -> str:
@@ -169,6 +179,22 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class BegunCopy(models.Model):
+    """Which copy of a message a worker has begun, where several may have been sent; see copies.py."""
+
+    task_id = models.CharField(_("task id"), max_length=255, primary_key=True)
+    copy = models.UUIDField(_("copy"))
+    begun_at = models.DateTimeField(_("begun"), db_index=True)
+
+    class Meta:
+        verbose_name = _("begun copy")
+        verbose_name_plural = _("begun copies")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.task_id} {self.copy}"
 
 
 def new_death_id() -> uuid.UUID:

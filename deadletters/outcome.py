@@ -24,9 +24,16 @@ def ended(task_id: str, number: int, why: str, *, resolved: bool) -> bool:
     return _settle(task_id, number, state, kind, why)
 
 
-def _settle(task_id: str, number: int, state: State, kind: Event.Kind, text: str) -> bool:
+def found_successful(task_id: str, number: int) -> bool:
+    """A copy of the message succeeded although the letter is open: there is nothing left to replay."""
+    return _settle(task_id, number, State.RESOLVED, Event.Kind.SUCCEEDED, "it had succeeded meanwhile", of=State.OPEN)
+
+
+def _settle(  # noqa: PLR0917  (private)
+    task_id: str, number: int, state: State, kind: Event.Kind, text: str, of: State = State.REPLAYING
+) -> bool:
     with transaction.atomic():
-        letters = DeadLetter.objects.filter(task_id=task_id, replay_number=number, state=State.REPLAYING)
+        letters = DeadLetter.objects.filter(task_id=task_id, replay_number=number, state=of)
         letter = letters.select_for_update().only("pk").first()
         if letter is None:
             return False

@@ -15,7 +15,7 @@ from deadletters.causes import HELP
 from deadletters.envelope import Envelope
 from deadletters.listing import Count, count
 from deadletters.models import Cause, DeadLetter, Event
-from deadletters.replay import sets_free
+from deadletters.workflow import sets_free
 
 # Of what follows a letter, this many tasks are named.
 NAMED = 8

@@ -1,7 +1,10 @@
-"""The base of every task: its death is captured, and a replay's number goes with what replaces it."""
+"""The base of every task: of several copies one begins, its death is captured, a replay's number goes with what replaces it."""
 
+import os
+import time
 from typing import Any
 
+from celery import states
 from celery.contrib.django.task import DjangoTask
 
 
@@ -11,6 +14,38 @@ class DeadLetterTask(DjangoTask[..., Any]):
     abstract = True
     # A dotted string: the web process never imports worker code.
     Request = "deadletters.request:DeadLetterRequest"
+
+    # Celery would write it before it asks whether this message may run at all; see `before_start`.
+    track_started = False
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:  # noqa: ARG002  (Celery's signature)
+        """In the process that runs the task, before it runs. A class that overrides this calls `super()`.
+
+        A STARTED row is written only where somebody looks at it: a third of a small task's cost.
+        """
+        request: Any = self.request
+        if request.is_eager:
+            return
+        if request.headers and "message_copy" in request.headers:
+            from deadletters.copies import refuse_second_copy  # noqa: PLC0415  (tasks are made before models)
+
+            refuse_second_copy(task_id, request.headers)
+        request.begun_at = time.time()
+        if self._is_followed(request) and not (self.ignore_result or request.ignore_result):
+            about = {"pid": os.getpid(), "hostname": request.hostname}
+            self.backend.store_result(task_id, about, states.STARTED, request=request)
+
+    def _is_followed(self, request: Any) -> bool:
+        """Whether somebody looks at what runs: it is part of a workflow or a run, or its message is gone once it has begun."""
+        return bool(
+            request.group
+            or request.chain
+            or request.parent_id
+            or request.chord
+            or not self.acks_late
+            or (request.headers and "run" in request.headers)
+            or self.app.conf.task_track_started
+        )
 
     def on_replace(self, sig: Any) -> Any:
         """`self.replace()` in a replay: the replacement that keeps this task's id keeps the replay's number, too."""

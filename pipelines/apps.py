@@ -22,9 +22,11 @@ class PipelinesConfig(AppConfig):
         for module in settings.PIPELINES:
             import_module(module)
         autodiscover_modules("pipelines")
-        signals.worker_init.connect(_refuse_cancelled, dispatch_uid="pipelines.refuse_cancelled")
+        signals.worker_init.connect(_worker_begins, dispatch_uid="pipelines.worker_begins")
 
 
-def _refuse_cancelled(**_: Any) -> None:
+def _worker_begins(**_: Any) -> None:
     # Imported in a worker only: the web has no use for celery.worker.
-    import_module("pipelines.receivers").refuse_cancelled()
+    receivers = import_module("pipelines.receivers")
+    receivers.refuse_cancelled()
+    signals.task_prerun.connect(receivers.renew_connections, weak=False, dispatch_uid="pipelines.renew_connections")

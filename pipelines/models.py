@@ -100,6 +100,8 @@ class Chord(models.Model):
     body = models.JSONField(_("body"), null=True)
     body_id = models.CharField(_("body id"), max_length=255, blank=True, db_index=True)
     state = models.CharField(_("state"), max_length=12, choices=State, default=State.WAITING)
+    # A part of the header that had not ended when somebody last looked: as long as it has not, no other part has to be looked at.
+    waits_for = models.CharField(_("waits for"), max_length=255, blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 

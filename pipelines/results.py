@@ -1,21 +1,24 @@
-"""The PostgreSQL result backend: one statement a result, and chords that can be re-opened.
+"""The PostgreSQL result backend: one prepared statement a result, and chords that can be re-opened.
 
 The tables are django-celery-results', so its admin, and `AsyncResult` of any process, read them as ever.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
+from billiard import current_process
 from celery import states
 from celery.backends.base import _create_fake_task_request, _result_errbacks, get_current_task
 from celery.result import GroupResult
-from django.db import connections, router
-from django.utils import timezone
+from django.db import InterfaceError, OperationalError, connections, router
 from django_celery_results.backends.database import DatabaseBackend
 from django_celery_results.models import TaskResult
 from kombu.utils.functional import maybe_list
 
+from deadletters.downstream import Part
 from deadletters.envelope import clean
 from pipelines import chords
 
@@ -37,6 +40,12 @@ _STORE = f"""
     WHERE {_TABLE}.status <> 'SUCCESS' OR excluded.status = 'SUCCESS'
 """  # noqa: S608
 
+# What nearly every task's meta is: no children, nothing of its own.
+_NO_META = '{"children": []}'
+# In a process of the pool: some minutes of tries (each waits up to 10 s), if the task's time limit allows. Elsewhere one: the worker's
+# event loop and a web request must not hang.
+_TRIES_OF_A_TASK, _TRIES = 40, 1
+
 
 class ResultBackend(DatabaseBackend):  # type: ignore[misc]  # django-celery-results ships no types
     """django-celery-results' backend with a one-statement write and a chord barrier of our own."""
@@ -53,26 +62,63 @@ class ResultBackend(DatabaseBackend):  # type: ignore[misc]  # django-celery-res
         # Celery calls mark_as_started without the request; the running task has it.
         request = request or getattr(get_current_task(), "request", None)
         content_type, content_encoding, encoded = self.encode_content(result)
-        _, _, meta = self.encode_content(
-            {**self._get_meta_from_request(request), "children": self.current_task_children(request)}
-        )
-        extended = self._get_extended_properties(request, traceback)
-        now = timezone.now()
-        values = {
-            **{name: extended.get(name) for name in _KEPT},
-            "date_started": now if status == states.STARTED else None,
-            "status": status,
-            "content_type": content_type,
-            "content_encoding": content_encoding,
-            "result": encoded,
-            "date_done": now,
+        now = datetime.now(UTC)
+        values = (
+            task_id,
+            now,
+            *self._about(request, now if status == states.STARTED else None),
+            status,
+            content_type,
+            content_encoding,
+            encoded,
+            now,
             # PostgreSQL refuses NUL and unpaired surrogates, and the task's true exception would be hidden behind its DataError.
-            "traceback": clean(str(traceback)) if traceback else None,
-            "meta": meta,
-        }
-        with connections[using or router.db_for_write(TaskResult)].cursor() as cursor:
-            cursor.execute(_STORE, [task_id, now, *(values[name] for name in _KEPT + _RENEWED)])
+            clean(str(traceback)) if traceback else None,
+            self._meta(request),
+        )
+        connection = connections[using or router.db_for_write(TaskResult)]
+        with connection.wrap_database_errors:
+            _execute_prepared(connection, values)
         return encoded
+
+    def _about(self, request: Any, started: datetime | None) -> tuple[Any, ...]:
+        """The values of _KEPT. Without a request there is nothing to say."""
+        if request is None:
+            return (None, None, None, None, None, started)
+        begun = getattr(request, "begun_at", None)
+        arguments = (
+            getattr(request, f"{name}repr", None) or getattr(request, name, None) for name in ("args", "kwargs")
+        )
+        encoded = (None if value is None else self.encode_content(value)[2] for value in arguments)
+        return (
+            getattr(request, "periodic_task_name", None),
+            getattr(request, "task", None),
+            *encoded,
+            getattr(request, "hostname", None),
+            started or (datetime.fromtimestamp(begun, UTC) if begun else None),
+        )
+
+    def _meta(self, request: Any) -> str:
+        meta, children = self._get_meta_from_request(request), self.current_task_children(request)
+        if not meta and children == []:
+            return _NO_META
+        encoded: str = self.encode_content({**meta, "children": children})[2]
+        return encoded
+
+    # --- PostgreSQL away --------------------------------------------------------------------------------------------
+
+    def exception_safe_to_retry(self, exc: BaseException) -> bool:
+        """A lost connection: writing the same row once more does no harm. Not within a transaction, which is lost, too."""
+        connection = connections[router.db_for_write(TaskResult)]
+        if not isinstance(exc, (OperationalError, InterfaceError)) or connection.in_atomic_block:
+            return False
+        connection.close()
+        return True
+
+    def _ensure_retryable(self, func: Any, *args: Any, max_retries: int | None = None, **kwargs: Any) -> Any:
+        if max_retries is None:
+            max_retries = _TRIES if current_process()._name == "MainProcess" else _TRIES_OF_A_TASK
+        return super()._ensure_retryable(func, *args, max_retries=max_retries, **kwargs)
 
     # --- Chords -----------------------------------------------------------------------------------------------------
 
@@ -86,34 +132,61 @@ class ResultBackend(DatabaseBackend):  # type: ignore[misc]  # django-celery-res
         chords.record(header, body)
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:  # noqa: ARG002  (Celery's signature)
-        """Recompute the barrier after a part has returned, dead or alive."""
-        if request.group and request.id:
-            chords.advance(self, request.group)
+        """Recompute the barrier after a part has returned, dead or alive. The part is fine, whatever becomes of that."""
+        if not request.group or not request.id:
+            return
+        try:
+            self._ensure_retryable(chords.advance, self, request.group)
+        except (OperationalError, InterfaceError):
+            logger.exception("chord.left_to_the_sweep", extra={"group_id": request.group, "task_id": request.id})
 
-    def reopen(self, task_ids: Iterable[str], group_ids: Iterable[str]) -> None:
+    def reopen(self, task_ids: Iterable[str], parts: Iterable[Part]) -> None:
         """Undo the failure of tasks and chords that a replay lets run again. Part of the caller's transaction; never undoes a success."""
         failed = TaskResult.objects.filter(task_id__in=list(task_ids)).exclude(
             status__in=(states.SUCCESS, states.PENDING)
         )
         failed.update(status=states.PENDING, result=None, traceback=None, date_started=None)
-        chords.reopen(group_ids)
+        chords.reopen(part.group_id for part in parts)
+
+    def missing_chords(self, group_ids: Collection[str]) -> set[str]:
+        """Which of these chords nothing is known of (any more)."""
+        return chords.missing(group_ids)
+
+    def ready(self, task_ids: Collection[str]) -> dict[str, tuple[str, datetime]]:
+        """{task id: (state, when)} of those that have ended."""
+        rows = TaskResult.objects.filter(task_id__in=list(task_ids), status__in=states.READY_STATES)
+        return {task_id: (status, done) for task_id, status, done in rows.values_list("task_id", "status", "date_done")}
 
     def _handle_group_chord_error(self, group_callback: Any, backend: Any, exc: BaseException | None = None) -> None:
-        """Fail each task of a body that is a group, as Celery does, but without revoking them.
+        """Fail each task of a body that is a group, as Celery does, but without revoking them."""
+        fail_group(self, group_callback, backend, exc)
 
-        A revoked id stays in every worker's memory for three hours: the body would be dropped after the header was replayed.
-        """
-        cause = getattr(exc, "__cause__", None) or exc
-        frozen = group_callback.freeze()
-        own = maybe_list(group_callback.options.get("link_error")) or []
-        of_task = dict(_result_errbacks(task, self.app) for task in group_callback.tasks)
-        for result in getattr(frozen, "results", None) or []:
-            errbacks: list[Any] = []
-            errbacks.extend(errback for errback in (*of_task.get(result.id, ()), *own) if errback not in errbacks)
-            try:
-                backend._call_task_errbacks(_create_fake_task_request(result.id, errbacks), cause, None)
-            except Exception:
-                logger.exception("chord.errback_failed", extra={"task_id": result.id})
-            backend.fail_from_current_stack(result.id, exc=cause)
-        if frozen.id:
-            backend.store_result(frozen.id, cause, states.FAILURE)
+
+def fail_group(self: Any, group_callback: Any, backend: Any, exc: BaseException | None) -> None:
+    """Fail each task of a chord's body that is a group, as Celery does, but without revoking them.
+
+    A revoked id stays in every worker's memory for three hours: the body would be dropped after the header was replayed.
+    """
+    cause = getattr(exc, "__cause__", None) or exc
+    frozen = group_callback.freeze()
+    own = maybe_list(group_callback.options.get("link_error")) or []
+    of_task = dict(_result_errbacks(task, self.app) for task in group_callback.tasks)
+    for result in getattr(frozen, "results", None) or []:
+        errbacks: list[Any] = []
+        errbacks.extend(errback for errback in (*of_task.get(result.id, ()), *own) if errback not in errbacks)
+        try:
+            backend._call_task_errbacks(_create_fake_task_request(result.id, errbacks), cause, None)
+        except Exception:
+            logger.exception("chord.errback_failed", extra={"task_id": result.id})
+        backend.fail_from_current_stack(result.id, exc=cause)
+    if frozen.id:
+        backend.store_result(frozen.id, cause, states.FAILURE)
+
+
+def _execute_prepared(connection: Any, values: tuple[Any, ...]) -> None:
+    """Past Django's cursor, which binds values in Python and asks for a connection's health: a lost one is noticed by the statement."""
+    connection.ensure_connection()
+    raw: psycopg.Connection[Any] = connection.connection
+    raw.prepare_threshold = 5  # Django turns prepared statements off; its own cursors never make any
+    with psycopg.Cursor(raw) as cursor:
+        cursor.execute(_STORE, values, prepare=True)

@@ -68,6 +68,12 @@ SEEDS = (
         description="Settles chords that a crash left behind between their last part and their body.",
     ),
     Seed(
+        name="Dead letter sweep",
+        task="deadletters.sweep",
+        when=Every(number=60, period="seconds"),
+        description="Settles replays that a crash left between claimed, sent and settled.",
+    ),
+    Seed(
         name="Example with arguments",
         task="monitoring.echo",
         when=Every(number=30, period="seconds"),

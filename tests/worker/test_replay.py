@@ -9,7 +9,8 @@ from django_celery_results.models import TaskResult
 
 from deadletters.discard import NotDiscardable, discard, restore
 from deadletters.models import Cause, DeadLetter, Event, State
-from deadletters.replay import NotReplayable, NotSent, replay, sets_free
+from deadletters.replay import NotReplayable, NotSent, replay
+from deadletters.workflow import sets_free
 from tests.processes import eventually
 from tests.rabbitmq import publishing_to
 from tests.tasks import add, boom_callback, collect, count_run, die_unless, echo, replace, vanish

@@ -10,8 +10,8 @@ from django.utils.timezone import localtime
 from deadletters.envelope import Envelope
 from deadletters.management.selecting import summary
 from deadletters.models import DeadLetter
-from deadletters.replay import sets_free
 from deadletters.selection import Selection
+from deadletters.workflow import sets_free
 
 
 class Command(BaseCommand):
