@@ -26,6 +26,7 @@ def old(letter):
 def test_prune_tells_first_and_then_deletes(old):
     expected = {
         "dead_letters": 1,
+        "open_dead_letters": 0,
         "runs": 0,
         "chords": 0,
         "results": 1,
