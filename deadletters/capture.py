@@ -83,7 +83,9 @@ def capture(death: Death) -> Outcome:
     """
     if not connection.in_atomic_block:
         close_old_connections()  # a worker's main process has no request that would notice a dead connection
-    row = keep.limited(_columns(death))
+    row = _columns(death)
+    if not death.replay_number:  # a replay's death is a letter that has its payload already
+        row = keep.limited(row)
     letter = _insert(row, death)
     keep.recount(row["fingerprint"])
     outcome = Outcome.DUPLICATE if letter is None else Outcome.NEW if letter[1] else Outcome.REOPENED

@@ -196,6 +196,8 @@ def pay(holder, account, token, path="", **details):
             f"{holder}: {account} was refused, password={secret}, see postgres://bob:{secret}@db.example/pay"
         )
     Path(path).write_text(json.dumps([holder, account, token, details]))
+
+
 @shared_task(name="tests.member", bind=True)
 def member(self, *received, label, folder):
     """One step of a canvas. Dies as the next line of `folder/label` says; without one it leaves a line and says what it was given."""
