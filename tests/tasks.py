@@ -228,6 +228,8 @@ def _die(fate):
             raise SoftTimeLimitExceeded
         case "memory":
             raise MemoryError
+
+
 @shared_task(name="tests.typed")
 def typed(count: int, name: str, ratio: float = 0.5, deep: bool = False, rest=None):
     return [count, name, ratio, deep, rest]
