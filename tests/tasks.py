@@ -178,3 +178,16 @@ def anything(*args, **kwargs):
 @shared_task(name="tests.total")
 def total(first, second, *, times=1):
     return (first + second) * times
+
+
+@shared_task(name="tests.hold", bind=True)
+def hold(self, log, release):
+    """Leaves a line as it starts, and waits until the other file is there."""
+    with Path(log).open("a") as lines:
+        lines.write(f"{self.request.hostname} {os.getpid()}\n")
+    while not Path(release).exists():
+        time.sleep(0.05)
+    return "held"
+
+
+shared_task(name="tests.hold.early", bind=True, acks_late=False)(hold.__wrapped__.__func__)
