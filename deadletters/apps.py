@@ -14,12 +14,11 @@ class DeadLettersConfig(AppConfig):
         """Connect the receivers and the checks."""
         from celery import signals  # noqa: PLC0415  (models must be loaded first)
 
-        from deadletters import checks, expiry, late, outcome, poison, redis_list  # noqa: F401, PLC0415
+        from deadletters import checks, expiry, outcome, poison, redis_list  # noqa: F401, PLC0415
         from deadletters.announce import flush  # noqa: PLC0415
 
         expiry.connect()
         outcome.connect()
-        late.connect()
         poison.connect()
         redis_list.connect()
         # The announcer's thread dies with the process: give it a moment to tell of the last letters.

@@ -61,6 +61,7 @@ class DeadLetterRequest(StartingRequest):
     _pending: Ending | None = None
     _captured = False
     _timed_out = False
+
     # --- How Celery tells of an end ---------------------------------------------------------------------------------
 
     def on_failure(self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False) -> Any:  # noqa: FBT001, FBT002
@@ -79,6 +80,8 @@ class DeadLetterRequest(StartingRequest):
         finally:
             self._capture_pending()
             self.close_early_start()
+            if isinstance(exception, Reject) and exception.requeue and cause:
+                self._store_failure(exception)  # Celery believes that it is in its queue again
             # `self.replace()` ends in an Ignore, too: there the replacement has this id and the replay's number.
             if type(exception) is Ignore and str(exception) != "Replaced by new task":
                 self._end_ignored()
@@ -88,6 +91,8 @@ class DeadLetterRequest(StartingRequest):
         if soft or not self._timed_out:
             super().on_timeout(soft, timeout)
             return
+        if not self.task.acks_on_timeout and self.task.acks_late:
+            return  # it went back to its queue
         exception = TimeLimitExceeded(timeout)
         try:
             self.task.on_failure(exception, self.id, self.args, self.kwargs, None)
@@ -195,6 +200,8 @@ class DeadLetterRequest(StartingRequest):
             self._keep(death, problem)
         else:
             self._captured = True
+            if poison.is_counted(self.task, self._request_dict):
+                poison.forget(self.id)
 
     def _keep(self, death: Death, problem: DatabaseError) -> None:
         """PostgreSQL did not take the letter: the broker keeps the message if it still has it, else the log keeps the letter."""
@@ -209,6 +216,9 @@ class DeadLetterRequest(StartingRequest):
     def _has_succeeded(self) -> bool:
         """A late copy of a message whose task has finished: that the copy died changes nothing."""
         return bool(self.delivery_info["redelivered"] and not self.ignore_result and super()._success_was_stored())
+
+    def _store_failure(self, exception: BaseException) -> None:
+        self.task.backend.mark_as_failure(self.id, exception, request=self._context, store_result=self.store_errors)
 
     def _end_ignored(self) -> None:
         """Ended on purpose. Celery leaves the row as it is, STARTED for ever, and who waits for it waiting."""

@@ -3,12 +3,13 @@
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
 from billiard.einfo import ExceptionInfo
 from celery import Celery
+from celery.exceptions import InvalidTaskError
 from celery.worker.request import Request
 from django.db import DatabaseError, close_old_connections, connection
 
@@ -18,6 +19,9 @@ from deadletters.envelope import Envelope
 from deadletters.models import Cause
 
 logger = logging.getLogger(__name__)
+
+# A worker keeps a message with an `eta` in its memory until then. Nobody means to wait for longer than this.
+_FAR = timedelta(days=10 * 365)
 
 
 def queue_of(app: Celery, delivery_info: dict[str, Any] | None) -> str:
@@ -49,6 +53,8 @@ class StartingRequest(Request):  # type: ignore[misc]  # celery.worker ships no 
     def __init__(self, message: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(message, *args, **kwargs)
         self._received = time.time()
+        if self.eta and self.eta > datetime.now(UTC) + _FAR:
+            raise InvalidTaskError(f"its eta {self.eta:%Y-%m-%d} is too far away: a worker would hold it until then")
         if not self.task.acks_late:
             # Celery makes a class of its own below this one for each task, with an `on_success` that calls no method of ours.
             self.on_success = partial(self._early_success, self.on_success)
@@ -85,7 +91,8 @@ class StartingRequest(Request):  # type: ignore[misc]  # celery.worker ships no 
         limit = poison.limit_of(self.task)
         renew_connection()
         try:
-            starts = poison.begun(self.id, poison.attempt_of(self._message.headers, self._context.retries), limit)
+            attempt = poison.attempt_of(self._message.headers, self._request_dict.get("retries"))
+            starts = poison.begun(self.id, attempt, limit)
         except DatabaseError:
             logger.warning("task.starts_unknown", extra={"task_id": self.id, "task": self.name}, exc_info=True)
             return False

@@ -2,15 +2,14 @@
 
 import os
 import signal
-import threading
 
 import pytest
-from celery import chord, current_app
-from django.db import connection
+from celery import current_app
 from django_celery_results.models import TaskResult
 
 from deadletters.models import Cause, DeadLetter, Event, State
-from deadletters.workers import EarlyStart, Worker as Row
+from deadletters.workers import EarlyStart
+from deadletters.workers import Worker as Row
 from tests import tasks
 from tests.processes import Worker, eventually
 from tests.rabbitmq import publishing_to
