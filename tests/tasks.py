@@ -314,15 +314,12 @@ def mute(self, retries=False):
     return 1
 
 
-@shared_task(name="tests.kill_worker")
+@shared_task(name="tests.kill_worker", max_deliveries=2)
 def kill_worker(log):
     """Takes the whole worker down with it."""
     _line(log)
     os.kill(os.getppid(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-shared_task(name="tests.kill_worker.once", max_deliveries=1)(kill_worker.__wrapped__)
 
 
 def _line(log):
