@@ -11,6 +11,7 @@ from django.db import DatabaseError, close_old_connections
 
 from deadletters import heartbeats
 from deadletters.capture import DATABASE_PAUSE, Death, capture, described
+from deadletters.checks import refuse_uncaptured
 from deadletters.envelope import Envelope
 from deadletters.models import NO_TASK_ID, Cause, new_death_id
 from deadletters.start import queue_of
@@ -20,6 +21,10 @@ logger = logging.getLogger(__name__)
 
 class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships no types
     """The worker's consumer; set by `worker_consumer = "deadletters.consumer:DeadLetterConsumer"`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        refuse_uncaptured(self.app)
 
     def connect(self) -> Any:
         """From its first message on the worker gives signs of life, and says which messages it holds."""

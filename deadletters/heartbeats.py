@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from celery import Celery, signals
+from celery.worker import state as worker_state
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
@@ -92,9 +93,12 @@ class Heartbeat(threading.Thread):
             return False
         return True
 
-    def _held(self) -> list[str]:
-        """The tags of all messages that the worker has taken and not acknowledged."""
-        return list(self._channel.qos._delivered) if self._channel and self._channel._qos else []
+    def _held(self) -> set[str]:
+        """The tags of all messages that the worker has taken and not acknowledged; what still runs came through an older connection, maybe."""
+        tags = {request.message.delivery_tag for request in list(worker_state.requests.values())}
+        if self._channel and self._channel._qos:
+            tags.update(list(self._channel.qos._delivered))
+        return tags
 
     def _is_steady(self, *, heard: bool) -> bool:
         """Whether each sign came through for as long as the silence of others is held against them.

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 from billiard.einfo import ExceptionInfo
 from celery import Celery
 from celery.exceptions import InvalidTaskError
+from celery.worker import state as worker_state
 from celery.worker.request import Request
+from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
 from deadletters import heartbeats, ledger, poison
 from deadletters.capture import Death
-from deadletters.envelope import Envelope
+from deadletters.envelope import REPLAY_HEADER, Envelope
 from deadletters.models import Cause
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,9 @@ class StartingRequest(Request):  # type: ignore[misc]  # celery.worker ships no 
 
     def revoked(self) -> bool:
         """Whether it must not run: Celery's reasons, or it was begun often enough."""
+        if settings.DEADLETTERS_KEEP_REVOKED and REPLAY_HEADER in self._message.headers:
+            # Workers remember the id for three hours. To stop a replay of a letter, discard the letter.
+            worker_state.revoked.discard(self.id)
         return bool(super().revoked()) or self._is_poison()
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:

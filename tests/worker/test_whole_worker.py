@@ -1,5 +1,6 @@
 """A worker that is killed as a whole: what it held runs again, what it had acknowledged is a letter, and nothing twice."""
 
+import json
 import os
 import signal
 import time
@@ -20,7 +21,7 @@ from deadletters.workers import EarlyStart, Starts
 from deadletters.workers import Worker as Row
 from tests import tasks
 from tests.deadletters.test_capture import death as a_death
-from tests.processes import Worker, eventually
+from tests.processes import Worker, eventually, manage
 from tests.rabbitmq import publishing_to
 from tests.worker.test_replay import at_once
 
@@ -197,6 +198,9 @@ def test_of_four_reapers_at_once_each_letter_and_each_message_comes_from_one(wor
             broker.drain_events(timeout=5)
         broker.default_channel.do_restore = False
         answers = at_once([lambda: reap(current_app, timedelta(seconds=1))] * 4)
+    said = manage("reap_workers", "--json")
+    assert json.loads(said.stdout) == {"workers": [], "letters": 0, "restored": 0}
+    assert manage("reap_workers", "--after", "1").returncode == 2
     assert sum(answer.restored for answer in answers) == 1
     assert sum(answer.letters for answer in answers) == 1
     assert DeadLetter.objects.get().task_id == "early-1"
