@@ -62,7 +62,7 @@ def pack(death: Death) -> bytes:
 
 def unpack(record: bytes) -> Death:
     """The death that was packed."""
-    known = loads(bytes(record).decode())
+    known = loads(record.decode())
     known.update(cause=Cause(known["cause"]), envelope=Envelope(**known["envelope"]))
     for name in ("received_at", "started_at", "died_at"):
         known[name] = datetime.fromisoformat(known[name]) if isinstance(known[name], str) else known[name]

@@ -72,7 +72,7 @@ def _bury(app: Celery, worker_id: UUID) -> int:
     """Letters for what this worker ran after the acknowledgement; returns how many are new."""
     made = 0
     for entry in EarlyStart.objects.filter(worker_id=worker_id).iterator():
-        death = _death(app, ledger.unpack(entry.record))
+        death = _death(app, ledger.unpack(bytes(entry.record)))
         if death and capture(death) != Outcome.DUPLICATE:
             made += 1
             _tell(app, death)

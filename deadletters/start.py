@@ -59,7 +59,7 @@ class StartingRequest(Request):  # type: ignore[misc]  # celery.worker ships no 
             raise InvalidTaskError(f"its eta {self.eta:%Y-%m-%d} is too far away: a worker would hold it until then")
         if not self.task.acks_late:
             # Celery makes a class of its own below this one for each task, with an `on_success` that calls no method of ours.
-            self.on_success = partial(self._early_success, self.on_success)
+            self.on_success: Callable[..., Any] = partial(self._early_success, self.on_success)
 
     def revoked(self) -> bool:
         """Whether it must not run: Celery's reasons, or it was begun often enough."""

@@ -27,7 +27,7 @@ _PATIENCE = 5
 _CHUNK = 1_000
 
 
-class OwnedQoS(transport.QoS):  # type: ignore[misc]  # kombu ships no types
+class OwnedQoS(transport.QoS):
     """kombu's acknowledgements on Redis, which also note whose each message is."""
 
     def __init__(self, channel: Any, prefetch_count: int = 0, *, owner: str = "") -> None:
@@ -44,12 +44,13 @@ class OwnedQoS(transport.QoS):  # type: ignore[misc]  # kombu ships no types
         virtual.QoS.append(self, message, delivery_tag)
 
     def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
-        return super()._remove_from_indices(delivery_tag, pipe).hdel(OWNERS, delivery_tag)
+        return super()._remove_from_indices(delivery_tag, pipe).hdel(OWNERS, delivery_tag)  # type: ignore[misc]
 
 
 def own(channel: Any, owner: UUID) -> None:
     """From now on what is taken through `channel` is the worker `owner`'s. Nothing happens on another broker."""
-    if isinstance(channel, transport.Channel) and channel.ack_emulation:
+    is_redis = isinstance(channel, transport.Channel)
+    if is_redis and channel.ack_emulation:
         channel.QoS = partial(OwnedQoS, owner=str(owner))
         channel._qos = None  # the event loop has looked at one already, before anything was consumed
 
@@ -62,7 +63,7 @@ def channel_of(app: Celery) -> Iterator[Any]:
         if connection.transport.driver_type != "redis":
             yield None
             return
-        connection.transport_options = {**connection.transport_options, **patience}
+        connection.transport_options = {**(connection.transport_options or {}), **patience}
         channel = connection.default_channel
         own(channel, UUID(int=0))
         yield channel

@@ -112,7 +112,8 @@ def forget(worker_id: uuid.UUID, silence: timedelta) -> None:
     _select("DELETE FROM {table} WHERE id = %s AND seen_at < now() - %s RETURNING id", worker_id, silence)
 
 
-def _select(statement: str, *values: object) -> list[tuple[Any, ...]]:
+def _select(statement: str, *values: Any) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement.format(table=_TABLE), list(values))
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows

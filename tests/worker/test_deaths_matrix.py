@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import current_app
+from celery import chord, current_app
 from celery.exceptions import TaskRevokedError
 from django.core.management import call_command
 from django_celery_results.models import TaskResult
@@ -179,3 +179,29 @@ def test_nothing_is_noted_any_more_of_what_has_ended(dead):
     eventually(lambda: DeadLetter.objects.filter(task_id__in=dead.ids.values()).count() == len(dead.ids))
     eventually(lambda: not EarlyStart.objects.exists())
     eventually(lambda: not Starts.objects.exists())
+
+
+def test_the_envelope_of_a_chord_part_is_the_whole_message(dead):
+    part = tasks.die.s("first", region="APAC").set(
+        queue="matrix", priority=4, headers={"tenant": "t-1"}, link=tasks.echo.si("linked"), link_error=tasks.echo.si("errback"),
+        soft_time_limit=20, time_limit=30, expires=datetime.now(UTC) + timedelta(hours=1),
+    )  # fmt: skip
+    part.stamp(batch="b-1")
+    body = tasks.collect.s().set(queue="matrix")
+    chord([tasks.echo.si(1).set(queue="matrix"), part])(body)
+    letter = eventually(lambda: DeadLetter.objects.filter(exception_message="first").first())
+    envelope = Envelope.of(letter)
+    arguments = envelope.arguments()
+    assert (arguments.args, arguments.kwargs) == (["first"], {"region": "APAC"})
+    assert arguments.embed["chord"]["task"] == "tests.collect"
+    assert [link["args"] for link in arguments.embed["callbacks"]] == [["linked"]]
+    assert ["errback"] in [errback["args"] for errback in arguments.embed["errbacks"]]
+    headers = envelope.headers
+    assert (headers["tenant"], headers["timelimit"], headers["group_index"]) == ("t-1", [30, 20], 1)
+    assert (headers["group"], headers["root_id"], headers["id"]) == (letter.group_id, letter.root_id, letter.task_id)
+    assert (headers["stamps"]["batch"], headers["expires"] is not None) == (["b-1"], True)
+    assert (envelope.properties["priority"], letter.priority) == (4, 4)
+    assert (envelope.queue, envelope.routing_key) == ("matrix", "matrix")
+    assert (envelope.content_type, envelope.content_encoding) == ("application/json", "utf-8")
+    assert "ValueError: first" in letter.traceback
+    assert letter.received_at <= letter.started_at <= letter.died_at
