@@ -70,8 +70,7 @@ class StartingRequest(Request):  # type: ignore[misc]  # celery.worker ships no 
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A process has it. With early acknowledgement the broker forgets it now: the ledger remembers it first."""
-        worker_id = heartbeats.worker_id()
-        if not self.task.acks_late and not self.acknowledged and worker_id:
+        if not self.task.acks_late and not self.acknowledged and (worker_id := heartbeats.worker_id()):
             self.time_start = time.time()
             self._early_start = ledger.open_entry(worker_id, self.death(Ending(Cause.WORKER_LOST, "", "")))
         super().on_accepted(pid, time_accepted)

@@ -71,12 +71,12 @@ def retry_with(self):
     try:
         raise ConnectionError("the other side hung up")
     except ConnectionError as problem:
-        raise self.retry(exc=problem, countdown=0) from problem
+        raise self.retry(exc=problem, countdown=0.2) from problem
 
 
 @shared_task(name="tests.retry_bare", bind=True, max_retries=1)
 def retry_bare(self):
-    raise self.retry(countdown=0)
+    raise self.retry(countdown=0.2)
 
 
 @shared_task(name="tests.overrun_soft", soft_time_limit=1, time_limit=20)
@@ -241,7 +241,7 @@ generator_exit = _with_early("tests.generator_exit", _raises(GeneratorExit()))
 cannot_travel = _with_early("tests.cannot_travel", _cannot_travel)
 autoretry = _with_early(
     "tests.autoretry", _raises(TimeoutError("no answer")), autoretry_for=(TimeoutError,), max_retries=1, retry_backoff=False,
-    default_retry_delay=0,
+    default_retry_delay=0.2,
 )  # fmt: skip
 
 
