@@ -145,6 +145,19 @@ class Environment(BaseSettings):
     )
 
     # --- Dead letters -----------------------------------------------------------------------------------------------
+    WORKER_LOST_AFTER: float = Field(
+        40,
+        ge=2,
+        description="Seconds without a sign of life after which a worker counts as lost: what it held runs again, or becomes a letter.",
+    )
+    DEADLETTERS_MAX_DELIVERIES: int = Field(
+        3,
+        ge=1,
+        description="How often a task is begun that takes its worker down each time; then it is a letter. A task's `max_deliveries` says otherwise.",
+    )
+    DEADLETTERS_KEEP_REVOKED: bool = Field(
+        default=False, description="Also make a letter of a task that an operator revoked or terminated."
+    )
     DEADLETTERS_REDIS_LIST: str = Field(
         "", description="Also push each new letter as JSON to this Redis list, e.g. `dead_letter_queue`."
     )

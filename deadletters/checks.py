@@ -2,8 +2,15 @@
 
 from typing import Any
 
+from celery import Celery, current_app
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Info, Tags, register
+from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register  # noqa: A004  (Django's name for it)
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import autodiscover_modules
+from kombu.utils.imports import symbol_by_name
+
+# Of these names, so that a command need not import the worker to know its Request.
+_OURS = {"deadletters.request:DeadLetterRequest", "deadletters.request.DeadLetterRequest"}
 
 
 @register()
@@ -76,3 +83,78 @@ def payloads_are_dropped(**_: Any) -> list[CheckMessage]:
             id="deadletters.I003",
         )
     ]
+
+
+@register()
+def deaths_are_captured(**_: Any) -> list[CheckMessage]:
+    """Each task's Request is the one that makes a dead letter of its death."""
+    # As Celery does it, but without its signal: its Django fixup answers that by running all checks, this one too.
+    autodiscover_modules("tasks")
+    current_app.finalize()
+    return [
+        Error(
+            f"The task {name} would die without leaving a dead letter.",
+            hint="Build it on the app's own Task class, or let the Request of its class inherit from DeadLetterRequest.",
+            obj=name,
+            id="deadletters.E003",
+        )
+        for name in uncaptured(current_app)
+    ]
+
+
+@register()
+def nothing_loops_or_is_lost(**_: Any) -> list[CheckMessage]:
+    """The settings under which a lost worker costs nothing."""
+    conf = current_app.conf
+    visible = (conf.broker_transport_options or {}).get("visibility_timeout")
+    found = (
+        (
+            conf.task_acks_late,
+            "CELERY_TASK_ACKS_LATE is off: what a lost worker was running becomes a dead letter instead of running again.",
+            "Set it, and acks_late=False on tasks that must not run twice.",
+            "W001",
+        ),
+        (
+            conf.task_acks_on_failure_or_timeout,
+            "CELERY_TASK_ACKS_ON_FAILURE_OR_TIMEOUT is off: a task at its time limit runs again until its deliveries are used up.",
+            "Set it; a dead letter can be replayed.",
+            "W002",
+        ),
+        (
+            conf.worker_prefetch_multiplier == 1,
+            "CELERY_WORKER_PREFETCH_MULTIPLIER is not 1: messages wait behind long tasks while other workers are idle.",
+            "Set it to 1.",
+            "W003",
+        ),
+        (
+            not visible or visible > settings.WORKER_LOST_AFTER,
+            f"Redis gives a message to another worker after {visible} s, before its worker counts as lost.",
+            "Set VISIBILITY_TIMEOUT well above WORKER_LOST_AFTER.",
+            "W004",
+        ),
+    )
+    return [Warning(what, hint=hint, id=f"deadletters.{number}") for fine, what, hint, number in found if not fine]
+
+
+def uncaptured(app: Celery) -> list[str]:
+    """The names of the tasks whose deaths nobody would see."""
+    return sorted(name for name, task in app.tasks.items() if not _captures(task.Request))
+
+
+def refuse_uncaptured(app: Celery) -> None:
+    """Called by a worker as it starts: it knows tasks that no command imports.
+
+    Raises:
+        ImproperlyConfigured: it must not start.
+    """
+    if names := uncaptured(app):
+        raise ImproperlyConfigured(
+            f"These tasks would die without leaving a dead letter: {', '.join(names)}. Build them on the app's own Task class,"
+            " or let the Request of their class inherit from deadletters.request.DeadLetterRequest."
+        )
+
+
+def _captures(request: Any) -> bool:
+    if isinstance(request, str) and request in _OURS:
+        return True
+    return issubclass(symbol_by_name(request), symbol_by_name("deadletters.request:DeadLetterRequest"))

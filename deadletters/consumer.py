@@ -9,16 +9,28 @@ from celery.exceptions import NotRegistered
 from celery.worker.consumer import Consumer
 from django.db import DatabaseError, close_old_connections
 
+from deadletters import heartbeats
 from deadletters.capture import DATABASE_PAUSE, Death, capture, described
+from deadletters.checks import refuse_uncaptured
 from deadletters.envelope import Envelope
 from deadletters.models import NO_TASK_ID, Cause, new_death_id
-from deadletters.request import queue_of
+from deadletters.start import queue_of
 
 logger = logging.getLogger(__name__)
 
 
 class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships no types
     """The worker's consumer; set by `worker_consumer = "deadletters.consumer:DeadLetterConsumer"`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        refuse_uncaptured(self.app)
+
+    def connect(self) -> Any:
+        """From its first message on the worker gives signs of life, and says which messages it holds."""
+        connection = super().connect()
+        heartbeats.start(self.app, self.hostname, connection.default_channel)
+        return connection
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Celery's handler, with a guard: a body like `5` or `{}` raises past Celery's own, and would end one worker after another."""

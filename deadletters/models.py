@@ -36,8 +36,10 @@ class Cause(models.TextChoices):
     CANCELLED_BY_SHUTDOWN = "cancelled_by_shutdown", _("Cancelled by shutdown")
     # It waited longer than `expires` allows.
     EXPIRED = "expired", _("Expired")
-    # It killed, or was redelivered to, too many workers (nothing counts deliveries yet).
+    # It was begun too often without coming to an end: each time its worker or its process was lost.
     POISON = "poison", _("Poison")
+    # An operator revoked or terminated it; a letter only where DEADLETTERS_KEEP_REVOKED says so.
+    REVOKED = "revoked", _("Revoked")
     # No worker here knows the task's name.
     UNKNOWN_TASK = "unknown_task", _("Unknown task")
     # The body is not what its content type says, or of a type we don't accept.
@@ -216,3 +218,7 @@ class BegunCopy(models.Model):
 def new_death_id() -> uuid.UUID:
     """The idempotency key of one death."""
     return uuid.uuid4()
+
+
+# The tables that workers keep for themselves: Django finds models through this module.
+from deadletters.workers import EarlyStart, Starts, Worker  # noqa: E402, F401

@@ -17,6 +17,9 @@ class DeadLetterTask(DjangoTask[..., Any]):
     abstract = True
     # A dotted string: the web process never imports worker code.
     Request = "deadletters.request:DeadLetterRequest"
+    # How often a message may be begun that ends its worker or its process each time; None: DEADLETTERS_MAX_DELIVERIES.
+    # 1, for a task that must not run twice: at the first redelivery it becomes a letter.
+    max_deliveries: int | None = None
 
     # Celery would write it before it asks whether this message may run at all; see `before_start`.
     track_started = False

@@ -1,0 +1,69 @@
+"""The tasks that a worker runs after it acknowledged their messages: if it vanishes, this is all that is left of them.
+
+Only tasks with `acks_late=False` pay for it: two statements each.
+"""
+
+import logging
+from dataclasses import fields
+from datetime import datetime
+from uuid import UUID
+
+from django.db import DatabaseError
+from kombu.utils.json import dumps, loads
+
+from deadletters.capture import Death
+from deadletters.envelope import Envelope
+from deadletters.models import Cause
+from deadletters.workers import EarlyStart
+
+logger = logging.getLogger(__name__)
+
+# What could not be written when it happened: the next heartbeat does.
+_to_delete: set[int] = set()
+
+
+def open_entry(worker_id: UUID, death: Death) -> int | None:
+    """Note that this worker begins a task; `death` is what it will have died of if nothing more is heard. Returns the entry's key.
+
+    None when PostgreSQL is away: the task runs all the same, and only its worker's loss meanwhile would go unseen.
+    """
+    try:
+        return EarlyStart.objects.create(worker_id=worker_id, record=pack(death)).pk
+    except DatabaseError as problem:
+        logger.warning("worker.start_not_noted", extra={"task_id": death.task_id, "reason": str(problem)})
+        return None
+
+
+def close_entry(key: int) -> None:
+    """The task has ended, somehow. Never raises."""
+    try:
+        EarlyStart.objects.filter(pk=key).delete()
+    except DatabaseError:
+        _to_delete.add(key)
+
+
+def settle() -> None:
+    """Close what could not be closed while PostgreSQL was away.
+
+    Raises:
+        DatabaseError: it still is.
+    """
+    if keys := list(_to_delete):
+        EarlyStart.objects.filter(pk__in=keys).delete()
+        _to_delete.difference_update(keys)
+
+
+def pack(death: Death) -> bytes:
+    """A death as bytes, with its envelope."""
+    known = {item.name: getattr(death, item.name) for item in fields(Death)}
+    envelope = {item.name: getattr(death.envelope, item.name) for item in fields(Envelope)}
+    return dumps({**known, "cause": death.cause.value, "envelope": envelope}).encode()
+
+
+def unpack(record: bytes) -> Death:
+    """The death that was packed."""
+    known = loads(record.decode())
+    known.update(cause=Cause(known["cause"]), envelope=Envelope(**known["envelope"]))
+    for name in ("received_at", "started_at", "died_at"):
+        known[name] = datetime.fromisoformat(known[name]) if isinstance(known[name], str) else known[name]
+    return Death(**known)
