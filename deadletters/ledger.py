@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db import DatabaseError
 from kombu.utils.json import dumps, loads
 
+from deadletters import seal
 from deadletters.capture import Death
 from deadletters.envelope import Envelope
 from deadletters.models import Cause
@@ -54,14 +55,25 @@ def settle() -> None:
 
 
 def pack(death: Death) -> bytes:
-    """A death as bytes, with its envelope."""
+    """A death as bytes, with its envelope; sealed when there is a key, behind the key's id."""
     known = {item.name: getattr(death, item.name) for item in fields(Death)}
     envelope = {item.name: getattr(death.envelope, item.name) for item in fields(Envelope)}
-    return dumps({**known, "cause": death.cause.value, "envelope": envelope}).encode()
+    record = dumps({**known, "cause": death.cause.value, "envelope": envelope}).encode()
+    if not seal.newest():
+        return record
+    sealed, key = seal.seal(record)
+    return key.encode() + b":" + sealed
 
 
 def unpack(record: bytes) -> Death:
-    """The death that was packed."""
+    """The death that was packed.
+
+    Raises:
+        CannotOpen: it was sealed with a key that is not here any more.
+    """
+    if not record.startswith(b"{"):
+        key, _, sealed = record.partition(b":")
+        record = seal.unseal(sealed, key.decode())
     known = loads(record.decode())
     known.update(cause=Cause(known["cause"]), envelope=Envelope(**known["envelope"]))
     for name in ("received_at", "started_at", "died_at"):

@@ -17,6 +17,7 @@ from celery.exceptions import WorkerLostError
 from deadletters import ledger, poison, unacked, workers
 from deadletters.capture import Death, Outcome, capture
 from deadletters.models import Cause
+from deadletters.seal import CannotOpen
 from deadletters.workers import EarlyStart
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,13 @@ def reap(app: Celery, silence: timedelta) -> Reaped:
             for worker_id, name in silent.items()
             if not (channel and unacked.is_signed(channel, worker_id)) and workers.claim(worker_id, silence)
         }
-        letters = sum(_bury(app, worker_id) for worker_id in dead)
+        letters = 0
+        for worker_id, name in list(dead.items()):
+            try:
+                letters += _bury(app, worker_id)
+            except CannotOpen as problem:
+                del dead[worker_id]  # what it left waits until the key is back
+                logger.error("worker.not_buried", extra={"worker": name, "reason": str(problem)})
         restored = _restore(channel, silence) if channel else 0
         for worker_id, name in dead.items():
             workers.forget(worker_id, silence)

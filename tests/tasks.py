@@ -238,6 +238,8 @@ def _die(fate):
 @shared_task(name="tests.typed")
 def typed(count: int, name: str, ratio: float = 0.5, deep: bool = False, rest=None):
     return [count, name, ratio, deep, rest]
+
+
 @shared_task(name="tests.hold", bind=True)
 def hold(self, log, release):
     """Leaves a line as it starts, and waits until the other file is there."""
