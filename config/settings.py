@@ -78,13 +78,16 @@ EMBEDDED_DATABASE = not environment.is_given("DATABASE_URL")
 EMBEDDED_BROKER = not environment.is_given("BROKER_URL")
 # A port nobody listens on: until `up` has written var/environment.json, the first query says how to start the servers.
 _database = dj_database_url.parse(ENV.DATABASE_URL or "postgres://redeliver@127.0.0.1:1/redeliver")
+# Who waits for PostgreSQL is often the event loop of a worker: seconds to connect; milliseconds until a connection whose other side
+# has vanished without a word (a cut cable, a lost host) is given up. Linux' own time-out is a quarter of an hour.
+_PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 5_000}
 DATABASES = {
     "default": {
         **_database,
         # One connection per process, checked before use: reconnecting costs 4 ms, more than most of our queries.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {**_database.get("OPTIONS", {}), "connect_timeout": 5, "application_name": "redeliver"},
+        "OPTIONS": {**_database.get("OPTIONS", {}), **_PATIENCE, "application_name": "redeliver"},
     }
 }
 
@@ -202,6 +205,7 @@ SAMPLES_DIR = VAR_DIR / "samples"
 
 DEADLETTERS_REDIS_LIST = ENV.DEADLETTERS_REDIS_LIST
 DEADLETTERS_REDIS_URL = ENV.REDIS_URL or (CELERY_BROKER_URL if _broker.scheme.startswith("redis") else "")
+DEADLETTERS_SPOOL = ENV.DEADLETTERS_SPOOL or str(VAR_DIR / "spool")
 RETENTION_DAYS = ENV.RETENTION_DAYS
 # Where the page of a dead letter shows the workflow that it died in.
 DEADLETTERS_RUN_URL = "pipelines.links.run_url"

@@ -4,15 +4,19 @@ import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import close_old_connections, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from kombu.utils.json import dumps, loads
 
+from deadletters import breaker
 from deadletters.announce import announce
 from deadletters.envelope import Envelope, clean, replay_number, to_json
 from deadletters.fingerprint import fingerprint
 from deadletters.models import Cause, DeadLetter, Event, State, new_death_id
+from deadletters.spool import spool
 
 logger = logging.getLogger(__name__)
 
@@ -67,25 +71,98 @@ class Outcome(StrEnum):
     REOPENED = "reopened"
     # A copy or a second report of a death that is stored, or a death older than the newest replay.
     DUPLICATE = "duplicate"
+    # PostgreSQL is away: the letter waits in the spool.
+    SPOOLED = "spooled"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A death as it is stored: the row of its letter, and what the first line of its trail says."""
+
+    row: dict[str, Any]
+    text: str
+    death_id: UUID
+
+    @classmethod
+    def of(cls, death: Death) -> "Record":
+        """What is stored of `death`."""
+        row = _columns(death)
+        text = f"{row['exception_type']}: {row['exception_message']}".strip(": ")[:500]
+        return cls(row, text or str(death.cause.label), death.death_id)
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "Record":
+        """The record of a line of the spool.
+
+        Raises:
+            ValueError: the line is torn, or no record.
+        """
+        try:
+            return cls(**loads(line))
+        except (TypeError, ValueError) as problem:
+            raise ValueError(f"no letter: {problem}") from problem
+
+    def to_line(self) -> bytes:
+        """One line of JSON; bytes, times and ids come back as they were."""
+        return dumps({"row": self.row, "text": self.text, "death_id": self.death_id}).encode()
 
 
 def capture(death: Death) -> Outcome:
-    """Store `death` and have the listeners told. Called on the worker's event loop: one statement on a connection that is kept.
+    """Store `death` and have the listeners told, or spool it while PostgreSQL is away.
+
+    Called on the worker's event loop: one statement on a connection that is kept, and none while PostgreSQL is known to be away.
 
     Raises:
-        django.db.DatabaseError: PostgreSQL did not take it; the caller must not acknowledge the message then.
+        SpoolError: neither took it; the caller must not acknowledge the message then.
     """
-    if not connection.in_atomic_block:
-        close_old_connections()  # a worker's main process has no request that would notice a dead connection
-    letter = _insert(death)
-    outcome = Outcome.DUPLICATE if letter is None else Outcome.NEW if letter[1] else Outcome.REOPENED
+    record = Record.of(death)
+    facts = {"task_id": death.task_id, "task": death.task_name, "cause": death.cause.value}
+    try:
+        outcome = _stored(record)
+    except DatabaseError as problem:
+        spool().put(record.to_line())
+        logger.error("dead_letter.spooled", extra={**facts, "why": str(problem)})
+        return Outcome.SPOOLED
     logger.info(
-        "dead_letter.captured" if letter else "dead_letter.duplicate",
-        extra={"task_id": death.task_id, "task": death.task_name, "cause": death.cause.value, "outcome": outcome.value},
+        "dead_letter.duplicate" if outcome is Outcome.DUPLICATE else "dead_letter.captured",
+        extra={**facts, "outcome": outcome.value},
     )
-    if letter:
-        announce(letter[0])
     return outcome
+
+
+def _stored(record: Record) -> Outcome:
+    if breaker.is_away():
+        raise OperationalError("PostgreSQL did not answer a moment ago")
+    kept = connection.connection
+    try:
+        return store(record)
+    except (OperationalError, InterfaceError):
+        if connection.in_atomic_block:
+            raise
+        connection.close()
+        if kept is None or not kept.closed:
+            breaker.trip()
+            raise
+    # The connection was as old as the last death: PostgreSQL may have been restarted since. What was committed unheard is a duplicate now.
+    try:
+        return store(record)
+    except (OperationalError, InterfaceError):
+        connection.close()
+        breaker.trip()
+        raise
+
+
+def store(record: Record) -> Outcome:
+    """Store one record, once, and have the listeners told after the commit.
+
+    Raises:
+        django.db.DatabaseError: PostgreSQL did not take it.
+    """
+    letter = _insert(record)
+    if letter is None:
+        return Outcome.DUPLICATE
+    transaction.on_commit(partial(announce, letter[0]))
+    return Outcome.NEW if letter[1] else Outcome.REOPENED
 
 
 def _columns(death: Death) -> dict[str, Any]:
@@ -150,17 +227,16 @@ _RENEWED = (
 )
 
 
-def _insert(death: Death) -> tuple[int, bool] | None:
+def _insert(record: Record) -> tuple[int, bool] | None:
     """Insert or re-open in one statement; (letter id, whether it is new), or None for a duplicate.
 
     The constraints are the referee: `task_id` is unique, so of two reports one inserts; the other, finding the letter open, changes
     nothing. Only the replay that is under way may re-open a letter, so an older attempt's late copy cannot.
     """
-    row = _columns(death)
+    row = record.row
     table, events = DeadLetter._meta.db_table, Event._meta.db_table
     names, places = ", ".join(row), ", ".join(["%s"] * len(row))
     renewed = ", ".join(f"{name} = excluded.{name}" for name in _RENEWED)
-    text = f"{row['exception_type']}: {row['exception_message']}".strip(": ")[:500] or str(death.cause.label)
     # S608: every name here is ours; all values are parameters.
     statement = f"""
         WITH letter AS (
@@ -175,7 +251,7 @@ def _insert(death: Death) -> tuple[int, bool] | None:
         SELECT id, created FROM letter
     """  # noqa: S608
     with connection.cursor() as cursor:
-        cursor.execute(statement, [*row.values(), death.died_at, death.replay_number, text, death.death_id])
+        cursor.execute(statement, [*row.values(), row["died_at"], row["replay_number"], record.text, record.death_id])
         stored: tuple[int, bool] | None = cursor.fetchone()
         return stored
 

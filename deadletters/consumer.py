@@ -13,6 +13,7 @@ from deadletters.capture import DATABASE_PAUSE, Death, capture, described
 from deadletters.envelope import Envelope
 from deadletters.models import NO_TASK_ID, Cause, new_death_id
 from deadletters.request import queue_of
+from deadletters.spool import SpoolError
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,12 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
                 logger.exception("message.malformed")
                 if self._capture(Cause.INVALID, message, problem) and not message.acknowledged:
                     message.reject_log_error(logger, self.connection_errors)
+            except DatabaseError:
+                # Celery had a result to write for what was expired or revoked. PostgreSQL's absence is not the message's fault.
+                logger.exception("message.not_handled", extra={"requeued": not message.acknowledged})
+                if not message.acknowledged:
+                    time.sleep(DATABASE_PAUSE)
+                    message.requeue()
 
         return guarded
 
@@ -38,7 +45,11 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
         """A task that no code here has: an old name, or a deploy that has not come yet."""
         if self._capture(Cause.UNKNOWN_TASK, message, NotRegistered(str(_header(message, "task") or ""))):
             close_old_connections()  # Celery stores its FAILURE from this process
-            super().on_unknown_task(body, message, exc)
+            try:
+                super().on_unknown_task(body, message, exc)
+            except DatabaseError:
+                logger.exception("result.not_stored", extra={"task_id": _header(message, "id")})
+                message.reject_log_error(logger, self.connection_errors)
 
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
         """A task message with a field that makes no sense."""
@@ -56,10 +67,10 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
             super().on_unknown_message(body, message)
 
     def _capture(self, cause: Cause, message: Any, exception: BaseException) -> bool:
-        """Whether it is stored. If PostgreSQL is away the message goes back to its queue, after a pause: it comes again at once."""
+        """Whether it is stored or spooled. If neither, the message goes back to its queue, after a pause: it comes again at once."""
         try:
             capture(self._death(cause, message, exception))
-        except DatabaseError:
+        except SpoolError:
             logger.exception("dead_letter.not_stored", extra={"requeued": True})
             time.sleep(DATABASE_PAUSE)
             message.requeue()

@@ -23,13 +23,14 @@ from celery.exceptions import (
 )
 from celery.worker import state as worker_state
 from celery.worker.request import Request
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import close_old_connections, connection
 from kombu.exceptions import EncodeError, OperationalError
 
 from deadletters.capture import DATABASE_PAUSE, Death, capture, described
 from deadletters.envelope import REPLAY_HEADER, Envelope, replay_number
 from deadletters.models import Cause
 from deadletters.outcome import ended
+from deadletters.spool import SpoolError
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +204,7 @@ class DeadLetterRequest(Request):  # type: ignore[misc]  # celery.worker ships n
         death = self._death(pending)
         try:
             capture(death)
-        except DatabaseError as problem:
+        except SpoolError as problem:
             self._keep(death, problem)
         else:
             self._captured = True
@@ -222,8 +223,8 @@ class DeadLetterRequest(Request):  # type: ignore[misc]  # celery.worker ships n
             started_at=datetime.fromtimestamp(self.time_start, UTC) if self.time_start else None,
         )
 
-    def _keep(self, death: Death, problem: DatabaseError) -> None:
-        """PostgreSQL did not take the letter: the broker keeps the message if it still has it, else the log keeps the letter."""
+    def _keep(self, death: Death, problem: SpoolError) -> None:
+        """Neither PostgreSQL nor the spool took the letter: the broker keeps the message if it still has it, else the log keeps the letter."""
         facts = {"task_id": self.id, "task": self.name, "requeued": not self.acknowledged}
         if self.acknowledged:
             logger.critical("dead_letter.lost", extra={**facts, "death": repr(death)}, exc_info=problem)
