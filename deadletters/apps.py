@@ -14,7 +14,7 @@ class DeadLettersConfig(AppConfig):
         """Connect the receivers and the checks."""
         from celery import signals  # noqa: PLC0415  (models must be loaded first)
 
-        from deadletters import breaker, checks, drainer, expiry, outcome, redis_list  # noqa: F401, PLC0415
+        from deadletters import breaker, checks, drainer, expiry, outcome, redis_list, transport  # noqa: F401, PLC0415
         from deadletters.announce import flush  # noqa: PLC0415
 
         breaker.connect()
@@ -22,5 +22,6 @@ class DeadLettersConfig(AppConfig):
         expiry.connect()
         outcome.connect()
         redis_list.connect()
+        transport.connect()
         # The announcer's thread dies with the process: give it a moment to tell of the last letters.
         signals.worker_shutdown.connect(lambda **_: flush(timeout=5), weak=False, dispatch_uid="deadletters.flush")

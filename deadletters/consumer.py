@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.exceptions import NotRegistered
+from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
 from django.db import DatabaseError, close_old_connections
 
@@ -14,6 +15,7 @@ from deadletters.envelope import Envelope
 from deadletters.models import NO_TASK_ID, Cause, new_death_id
 from deadletters.request import queue_of
 from deadletters.spool import SpoolError
+from deadletters.transport import abandon
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,12 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
                     message.requeue()
 
         return guarded
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """The connection to the broker was lost: what runs goes on and is settled through the next one."""
+        running = {request._message.delivery_tag for request in tuple(worker_state.active_requests)}
+        abandon(getattr(self.connection._connection, "channels", None) or (), running)
+        super().on_connection_error_after_connected(exc)
 
     def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
         """A task that no code here has: an old name, or a deploy that has not come yet."""
