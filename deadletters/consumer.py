@@ -13,6 +13,7 @@ from django.db import DatabaseError, close_old_connections
 from deadletters.capture import DATABASE_PAUSE, Death, capture, described
 from deadletters.envelope import Envelope
 from deadletters.models import NO_TASK_ID, Cause, new_death_id
+from deadletters.nonsense import nonsense
 from deadletters.request import queue_of
 from deadletters.spool import SpoolError
 from deadletters.transport import abandon
@@ -29,6 +30,8 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
 
         def guarded(message: Any) -> Any:
             try:
+                if _header(message, "task") is not None and (why := nonsense(message.headers)):
+                    raise ValueError(why)
                 return handle(message)
             except (TypeError, ValueError, LookupError, AttributeError) as problem:
                 logger.exception("message.malformed")

@@ -1,7 +1,9 @@
 """Redis is stopped under a busy worker and started again: the worker goes on, and no task is lost."""
 
+import base64
 import collections
 import json
+import uuid
 
 import pytest
 import redis
@@ -91,3 +93,49 @@ def test_bytes_that_are_no_message_are_kept_and_the_queue_moves_on(busy_worker, 
     assert tasks.echo.delay(1).get(timeout=30) == 1
     eventually(lambda: unsettled(broker) == 0)
     assert DeadLetter.objects.count() == 1
+
+
+def message(**headers):
+    """A task message as kombu writes it, with some headers changed; None takes one away."""
+    whole = {
+        "lang": "py", "task": "tests.echo", "id": str(uuid.uuid4()), "retries": 0, "eta": None, "expires": None, "timelimit": [None, None],
+        "root_id": None, "parent_id": None, "group": None,
+    }  # fmt: skip
+    whole.update(headers)
+    return {
+        "body": base64.b64encode(b'[[1], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]').decode(),
+        "content-type": "application/json", "content-encoding": "utf-8",
+        "headers": {name: value for name, value in whole.items() if value is not ...},
+        "properties": {
+            "body_encoding": "base64", "delivery_tag": str(uuid.uuid4()), "delivery_info": {"exchange": "", "routing_key": "default"},
+            "priority": 0, "correlation_id": "c", "reply_to": "", "delivery_mode": 2,
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        message(id=...),
+        message(id=5),
+        message(task=["tests.echo"]),
+        message(timelimit="soon"),
+        message(eta="9999-12-31T00:00:00+00:00"),
+        message(eta="whenever"),
+        message(expires="never"),
+        {**message(), "headers": ["a", "list"]},
+        {**message(), "headers": "text"},
+        {**message(), "headers": None},
+        {**message(), "content-type": 5},
+    ],
+)
+def test_a_message_that_makes_no_sense_is_kept_and_the_queue_moves_on(busy_worker, broker, raw):
+    with redis.Redis.from_url(broker.url) as client:
+        client.lpush("default", json.dumps(raw))
+    letter = eventually(DeadLetter.objects.first, 20)
+    kept = bytes(letter.body)
+    assert kept == base64.b64decode(raw["body"]) or json.loads(kept) == raw
+    assert tasks.echo.delay(1).get(timeout=30) == 1
+    eventually(lambda: unsettled(broker) == 0)
+    assert DeadLetter.objects.count() == 1
+    assert busy_worker.alive
