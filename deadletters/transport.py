@@ -152,7 +152,12 @@ class Channel(stock.Channel):  # type: ignore[misc]
                 self.qos._remove_from_indices(bytes_to_str(tag)).execute()
 
     def _do_restore_message(
-        self, payload: Any, exchange: str, routing_key: str, pipe: Any, leftmost: bool = False
+        self,
+        payload: Any,
+        exchange: str,
+        routing_key: str,
+        pipe: Any,
+        leftmost: bool = False,  # noqa: FBT001, FBT002  (kombu's signatures, here and below)
     ) -> None:
         if isinstance(payload, dict) and isinstance(payload.get("headers"), dict):
             super()._do_restore_message(payload, exchange, routing_key, pipe, leftmost)
@@ -161,7 +166,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
 
     # --- Settling ---------------------------------------------------------------------------------------------------
 
-    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:  # noqa: FBT001
         consumed = super().basic_consume(queue, no_ack, *args, **kwargs)
         if not no_ack:
             global _live  # noqa: PLW0603  (one consumer a process)
@@ -169,10 +174,10 @@ class Channel(stock.Channel):  # type: ignore[misc]
             _settle()
         return consumed
 
-    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: FBT001, FBT002
         self._settle_one(super().basic_ack, delivery_tag, multiple=multiple)
 
-    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002
         self._settle_one(super().basic_reject, delivery_tag, requeue=requeue)
 
     def _settle_one(self, settle: Any, delivery_tag: str, **how: bool) -> None:

@@ -7,7 +7,6 @@ import uuid
 
 import pytest
 import redis
-from celery import chain, current_app, group
 from django_celery_results.models import TaskResult
 
 from config.embedded import Redis, free_port, new_password
