@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from kombu.utils.json import dumps, loads
 
@@ -250,10 +251,15 @@ def _insert(record: Record) -> tuple[int, bool] | None:
         )
         SELECT id, created FROM letter
     """  # noqa: S608
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [*row.values(), row["died_at"], row["replay_number"], record.text, record.death_id])
-        stored: tuple[int, bool] | None = cursor.fetchone()
-        return stored
+    values = [*row.values(), row["died_at"], row["replay_number"], record.text, record.death_id]
+    connection.ensure_connection()
+    raw: psycopg.Connection[Any] = connection.connection
+    # Past Django's cursor, which binds values in Python and asks for the connection's health first: planning this anew costs more than
+    # running it, and a lost connection is noticed by the statement.
+    with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
+        raw.prepare_threshold = 5  # Django turns prepared statements off; its own cursors never make any
+        stored: tuple[int, bool] | None = cursor.execute(statement.encode(), values, prepare=True).fetchone()
+    return stored
 
 
 def _natural(value: object, missing: int | None = 0) -> int | None:
