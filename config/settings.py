@@ -147,6 +147,8 @@ CELERY_BROKER_URL = ENV.BROKER_URL or "redis://127.0.0.1:1/0"
 _broker = urlsplit(CELERY_BROKER_URL)
 BROKER_ADDRESS = f"{_broker.hostname}:{_broker.port or (5672 if _broker.scheme.startswith('amqp') else 6379)}"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# For as long as it takes: with Celery's 100 tries a worker ends after an hour without its broker.
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_TRANSPORT_OPTIONS = (
     {"visibility_timeout": ENV.VISIBILITY_TIMEOUT}
     if _broker.scheme.startswith("redis")

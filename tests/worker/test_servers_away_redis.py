@@ -3,10 +3,12 @@
 import base64
 import collections
 import json
+import time
 import uuid
 
 import pytest
 import redis
+from celery import chain, current_app
 from django_celery_results.models import TaskResult
 
 from config.embedded import Redis, free_port, new_password
@@ -57,7 +59,7 @@ def test_a_worker_outlives_its_redis(busy_worker, broker, tmp_path, kill):
     waiting = [tasks.note.delay(label=number, log=str(log)).id for number in range(6)]
     dead = tasks.die.delay("after the break").id
     later = tasks.note.apply_async(kwargs={"label": "later", "log": str(log)}, countdown=5).id
-    eventually(lambda: TaskResult.objects.filter(status="STARTED").count() == 2)
+    eventually(lambda: all(f"tests.sleep[{result.id}] received" in busy_worker.output for result in running))
     broker.stop(kill=kill)
     busy_worker.wait_for("Connection to broker lost")
     broker.start()
@@ -69,6 +71,25 @@ def test_a_worker_outlives_its_redis(busy_worker, broker, tmp_path, kill):
     assert busy_worker.alive
     assert not DeadLetter.objects.exclude(task_id=dead).exists()
     assert {*waiting, later} <= set(TaskResult.objects.filter(status="SUCCESS").values_list("task_id", flat=True))
+
+
+def test_what_cannot_be_sent_while_redis_is_away_is_a_letter_or_goes_on(busy_worker, broker):
+    chained = chain(tasks.sleep.s(2), tasks.echo.s(), tasks.echo.s()).apply_async()
+    first = chained.parent.parent
+    retried = tasks.retry_slowly.delay()
+    eventually(
+        lambda: f"[{first.id}] received" in busy_worker.output and f"[{retried.id}] received" in busy_worker.output
+    )
+    broker.stop()
+    time.sleep(6)  # two of work, and all the tries to send
+    broker.start()
+    letter = eventually(lambda: DeadLetter.objects.filter(task_id=retried.id).first(), what="a letter of the retry")
+    assert letter.cause == Cause.PUBLISH_FAILED
+    eventually(lambda: retried.state == "FAILURE")
+    # The chain's next step was tried for long enough; had it not been, its first step would be a letter.
+    assert chained.get(timeout=60) == 2
+    assert not DeadLetter.objects.exclude(pk=letter.pk).exists()
+    eventually(lambda: unsettled(broker) == 0)
 
 
 @pytest.mark.parametrize(
