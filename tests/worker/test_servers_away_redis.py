@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 import redis
-from celery import chain, current_app
+from celery import chain
 from django_celery_results.models import TaskResult
 
 from config.embedded import Redis, free_port, new_password
