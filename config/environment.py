@@ -120,6 +120,10 @@ class Environment(BaseSettings):
     DEADLETTERS_REDIS_LIST: str = Field(
         "", description="Also push each new letter as JSON to this Redis list, e.g. `dead_letter_queue`."
     )
+    DEADLETTERS_BROKER_QUEUE: str = Field(
+        "dead_letters",
+        description="RabbitMQ's queue of what the broker itself gives up; workers make letters of it. Empty: off.",
+    )
     DEADLETTERS_SPOOL: str = Field(
         "",
         description="Where letters wait while PostgreSQL is away: a folder of this host's disk, or `redis://…` for a list there. Empty: `var/spool`.",

@@ -207,6 +207,8 @@ SAMPLES_DIR = VAR_DIR / "samples"
 
 DEADLETTERS_REDIS_LIST = ENV.DEADLETTERS_REDIS_LIST
 DEADLETTERS_REDIS_URL = ENV.REDIS_URL or (CELERY_BROKER_URL if _broker.scheme.startswith("redis") else "")
+# Where a policy of RabbitMQ sends what it gives up itself; Redis gives nothing up.
+DEADLETTERS_BROKER_QUEUE = ENV.DEADLETTERS_BROKER_QUEUE if _broker.scheme.startswith(("amqp", "pyamqp")) else ""
 DEADLETTERS_SPOOL = ENV.DEADLETTERS_SPOOL or str(VAR_DIR / "spool")
 RETENTION_DAYS = ENV.RETENTION_DAYS
 # Where the page of a dead letter shows the workflow that it died in.

@@ -14,10 +14,11 @@ class DeadLettersConfig(AppConfig):
         """Connect the receivers and the checks."""
         from celery import signals  # noqa: PLC0415  (models must be loaded first)
 
-        from deadletters import breaker, checks, drainer, expiry, outcome, redis_list, transport  # noqa: F401, PLC0415
+        from deadletters import breaker, checks, collect, drainer, expiry, outcome, redis_list, transport  # noqa: F401, PLC0415
         from deadletters.announce import flush  # noqa: PLC0415
 
         breaker.connect()
+        collect.connect()
         drainer.connect()
         expiry.connect()
         outcome.connect()

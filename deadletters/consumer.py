@@ -10,6 +10,7 @@ from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
 from django.db import DatabaseError, close_old_connections
 
+from deadletters import collect
 from deadletters.capture import DATABASE_PAUSE, Death, capture, described
 from deadletters.envelope import Envelope
 from deadletters.models import NO_TASK_ID, Cause, new_death_id
@@ -30,6 +31,8 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
 
         def guarded(message: Any) -> Any:
             try:
+                if collect.is_given_up(message):
+                    return self._collect(message)
                 if _header(message, "task") is not None and (why := nonsense(message.headers)):
                     raise ValueError(why)
                 return handle(message)
@@ -77,10 +80,18 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
         if self._capture(Cause.UNKNOWN_MESSAGE, message, ValueError("not a Celery task message")):
             super().on_unknown_message(body, message)
 
+    def _collect(self, message: Any) -> None:
+        death = collect.death(message, self.hostname)
+        if death is None or self._stored(message, death):
+            message.ack_log_error(logger, self.connection_errors)
+
     def _capture(self, cause: Cause, message: Any, exception: BaseException) -> bool:
+        return self._stored(message, self._death(cause, message, exception))
+
+    def _stored(self, message: Any, death: Death) -> bool:
         """Whether it is stored or spooled. If neither, the message goes back to its queue, after a pause: it comes again at once."""
         try:
-            capture(self._death(cause, message, exception))
+            capture(death)
         except SpoolError:
             logger.exception("dead_letter.not_stored", extra={"requeued": True})
             time.sleep(DATABASE_PAUSE)

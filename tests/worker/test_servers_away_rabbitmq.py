@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from django_celery_results.models import TaskResult
+from kombu import Connection, Queue
 
+from deadletters.envelope import Envelope
 from deadletters.models import Cause, DeadLetter
 from tests import tasks
 from tests.processes import Worker, eventually
@@ -28,10 +30,10 @@ def broker(rabbitmq_url):
             server.stop()
 
 
-@pytest.fixture
-def busy_worker(django_db_setup, broker, folder):
+@pytest.fixture(scope="module")
+def busy_worker(django_db_setup, broker, tmp_path_factory):
     with publishing_to(broker.url, confirm_publish=True):
-        worker = Worker(folder, BROKER_URL=broker.url)
+        worker = Worker(tmp_path_factory.mktemp("worker"), BROKER_URL=broker.url)
         yield worker
         worker.stop()
 
@@ -60,3 +62,36 @@ def test_a_worker_outlives_its_rabbitmq(busy_worker, broker, tmp_path):
     }  # fmt: skip
     assert set(waiting) <= set(TaskResult.objects.filter(status="SUCCESS").values_list("task_id", flat=True))
     assert busy_worker.alive
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        ({"x-message-ttl": 50}, Cause.EXPIRED),
+        ({"x-max-length": 0}, Cause.REJECTED),
+        ({"x-queue-type": "quorum", "x-delivery-limit": 1}, Cause.POISON),
+    ],
+    ids=["time-to-live", "full-queue", "delivery-limit"],
+)
+def test_what_rabbitmq_gives_up_is_a_letter(busy_worker, broker, arguments, cause):
+    name = f"nobody-{cause}"
+    to_us = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead_letters"}
+    with Connection(broker.url) as connection:
+        channel = connection.default_channel
+        channel.queue_declare(name, durable=True, auto_delete=False, arguments={**arguments, **to_us})
+        # Straight into the queue: declaring it as Celery would, without its arguments, is refused.
+        task = tasks.echo.s(1).set(
+            queue=Queue(name, no_declare=True), exchange="", routing_key=name, headers={"tenant": "t-1"}
+        )
+        result = task.apply_async(connection=connection)
+        while cause == Cause.POISON and (message := channel.basic_get(name)):
+            channel.basic_reject(message.delivery_tag, requeue=True)
+    letter = eventually(
+        lambda: DeadLetter.objects.filter(task_id=result.id).first(), 30, "a letter of what was given up"
+    )
+    envelope = Envelope.of(letter)
+    assert (letter.cause, letter.queue, letter.task_name) == (cause, name, "tests.echo")
+    assert envelope.arguments().args == [1]
+    assert envelope.headers["tenant"] == "t-1"
+    assert "x-death" not in envelope.headers
+    assert DeadLetter.objects.count() == 1
