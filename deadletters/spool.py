@@ -73,7 +73,8 @@ class FileSpool:
             self._append(self.folder / f"{socket.gethostname()}{_LINES}", line)
 
     def waiting(self) -> bool:
-        return bool(self._files(_LINES, _DRAINING))
+        with _spool_errors(self.place):
+            return bool(self._files(_LINES, _DRAINING))
 
     def batches(self) -> Generator[list[bytes]]:
         with _spool_errors(self.place):
@@ -93,7 +94,8 @@ class FileSpool:
         logger.error("dead_letter.set_aside", extra={"spool": self.place, "why": why, "bytes": len(line)})
 
     def aside(self) -> int:
-        return sum(path.read_bytes().count(b"\n") for path in self._files(SET_ASIDE))
+        with _spool_errors(self.place):
+            return sum(path.read_bytes().count(b"\n") for path in self._files(SET_ASIDE))
 
     def _files(self, *endings: str) -> list[Path]:
         try:

@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 # of its queues and priorities this often.
 _LOOK_EVERY = 0.1
 
-# What the tags begin with that bytes without one get.
-_BYTES = "bytes-"
 # Takes the next message of the first list that has one, and notes it as kombu does, under its delivery tag. What has none is noted as
 # a message of ours that holds the bytes in hexadecimal. KEYS: the notes, their index, the lists in order. ARGV: now, a fresh tag.
 _TAKE = """
@@ -97,6 +95,8 @@ class Channel(stock.Channel):  # type: ignore[misc]
     lost = False
     # Whether the last look found nothing: the next command waits.
     _idle = False
+    # What the script of the last look was to call bytes that have no tag.
+    _tag = ""
 
     # --- Taking. Names are kombu's: its poller calls them -----------------------------------------------------------
 
@@ -113,8 +113,9 @@ class Channel(stock.Channel):  # type: ignore[misc]
             # From the end of a list to the end of the same list: waits for a message and leaves it where it is.
             connection.send_command("BLMOVE", lists[0], lists[0], "RIGHT", "RIGHT", _LOOK_EVERY)
             return
+        self._tag = str(uuid.uuid4())
         keys = [self.global_keyprefix + self.unacked_key, self.global_keyprefix + self.unacked_index_key, *lists]
-        connection.send_command("EVAL", _TAKE, len(keys), *keys, time.time(), f"{_BYTES}{uuid.uuid4()}")
+        connection.send_command("EVAL", _TAKE, len(keys), *keys, time.time(), self._tag)
 
     def _brpop_read(self, **options: Any) -> bool:
         waited = self._idle
@@ -141,7 +142,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
         queue = bytes_to_str(key)[len(self.global_keyprefix) :].rsplit(self.sep, 1)[0]
         self._queue_cycle.rotate(queue)
         try:
-            self.connection._deliver(_payload(item, bytes_to_str(tag)), queue)
+            self.connection._deliver(_payload(item, tagged=bytes_to_str(tag) != self._tag), queue)
         except NotAMessage as problem:
             try:
                 quarantine(item, queue, problem)
@@ -234,11 +235,11 @@ def _settle() -> None:
         logger.warning("message.settled_later", extra={"why": str(problem), "messages": len(_owed)})
 
 
-def _payload(item: bytes, tag: str) -> Any:
+def _payload(item: bytes, *, tagged: bool) -> Any:
     try:
         payload = loads(bytes_to_str(item))
     except ValueError as problem:
         raise NotAMessage(f"not JSON: {problem}") from problem
-    if tag.startswith(_BYTES):
+    if not tagged:
         raise NotAMessage("not a kombu message: it names no delivery tag, exchange and routing key")
     return payload

@@ -13,6 +13,7 @@ from config.celery import app
 from deadletters import breaker
 from deadletters.announce import flush
 from deadletters.capture import Outcome, capture
+from deadletters.checks import spool_is_usable
 from deadletters.drain import Drained, drain
 from deadletters.models import Cause, DeadLetter, Event, State
 from deadletters.spool import SpoolError, spool
@@ -108,7 +109,9 @@ def test_a_torn_last_line_is_set_aside_and_nothing_else_is_lost(anywhere):
     spool_deaths(death(task_id="t-2"))
     assert drain() == Drained(stored=2, set_aside=1)
     assert spool().aside() == 1
+    assert [warning.id for warning in spool_is_usable()] == ["deadletters.W011"]
     assert drain() == Drained()
+    assert not spool().waiting()
 
 
 def test_a_letter_that_postgresql_refuses_is_set_aside_and_the_others_are_stored(anywhere):
@@ -140,6 +143,7 @@ def test_a_full_disk_costs_only_the_letter_that_does_not_fit(folder):
 
 def test_a_spool_that_cannot_be_written_is_said(folder):
     folder.write_text("a file where the folder should be")
+    assert [warning.id for warning in spool_is_usable()] == ["deadletters.W010"]
     breaker.trip()
     with pytest.raises(SpoolError, match=str(folder)):
         capture(death())
@@ -212,3 +216,7 @@ def test_a_result_that_is_known_is_left_alone(folder):
     spool_deaths(death())
     drain()
     assert app.AsyncResult("t-1").get() == 42
+
+
+def test_a_spool_that_is_empty_is_nothing_to_speak_of(folder):
+    assert spool_is_usable() == []
