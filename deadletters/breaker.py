@@ -42,12 +42,17 @@ def connect() -> None:
     connection_created.connect(_bound, dispatch_uid="deadletters.breaker")
 
 
+def on_event_loop() -> bool:
+    """Whether the caller is a worker's event loop."""
+    return _loop == (os.getpid(), threading.get_ident())
+
+
 def _remember_loop(**_: Any) -> None:
     global _loop  # noqa: PLW0603
     _loop = (os.getpid(), threading.get_ident())
 
 
 def _bound(connection: Any, **_: Any) -> None:
-    if _loop == (os.getpid(), threading.get_ident()) and connection.vendor == "postgresql":
+    if on_event_loop() and connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('statement_timeout', %s, false)", [f"{STATEMENT_SECONDS}s"])

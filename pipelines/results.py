@@ -18,6 +18,7 @@ from django_celery_results.backends.database import DatabaseBackend
 from django_celery_results.models import TaskResult
 from kombu.utils.functional import maybe_list
 
+from deadletters import breaker
 from deadletters.downstream import Part
 from deadletters.envelope import clean
 from pipelines import chords
@@ -118,7 +119,15 @@ class ResultBackend(DatabaseBackend):  # type: ignore[misc]  # django-celery-res
     def _ensure_retryable(self, func: Any, *args: Any, max_retries: int | None = None, **kwargs: Any) -> Any:
         if max_retries is None:
             max_retries = _TRIES if current_process()._name == "MainProcess" else _TRIES_OF_A_TASK
-        return super()._ensure_retryable(func, *args, max_retries=max_retries, **kwargs)
+        if not breaker.on_event_loop():
+            return super()._ensure_retryable(func, *args, max_retries=max_retries, **kwargs)
+        if breaker.is_away():
+            raise OperationalError("PostgreSQL did not answer a moment ago")
+        try:
+            return super()._ensure_retryable(func, *args, max_retries=max_retries, **kwargs)
+        except (OperationalError, InterfaceError):
+            breaker.trip()
+            raise
 
     # --- Chords -----------------------------------------------------------------------------------------------------
 
