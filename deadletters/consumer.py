@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from celery.exceptions import NotRegistered
+from celery.exceptions import BackendError, NotRegistered
 from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
 from django.db import DatabaseError, close_old_connections
@@ -40,7 +40,7 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
                 logger.exception("message.malformed")
                 if self._capture(Cause.INVALID, message, problem) and not message.acknowledged:
                     message.reject_log_error(logger, self.connection_errors)
-            except DatabaseError:
+            except (DatabaseError, BackendError):
                 # Celery had a result to write for what was expired or revoked. PostgreSQL's absence is not the message's fault.
                 logger.exception("message.not_handled", extra={"requeued": not message.acknowledged})
                 if not message.acknowledged:
@@ -61,7 +61,7 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
             close_old_connections()  # Celery stores its FAILURE from this process
             try:
                 super().on_unknown_task(body, message, exc)
-            except DatabaseError:
+            except (DatabaseError, BackendError):
                 logger.exception("result.not_stored", extra={"task_id": _header(message, "id")})
                 message.reject_log_error(logger, self.connection_errors)
 

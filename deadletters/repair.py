@@ -5,8 +5,9 @@ from typing import Any
 
 from celery import current_app, states
 from celery.app.task import Context
+from celery.exceptions import BackendError
 from celery.utils.serialization import create_exception_cls
-from django.db import DatabaseError
+from django.db import DatabaseError, OperationalError
 
 from deadletters.capture import Record
 from deadletters.envelope import Envelope
@@ -33,18 +34,26 @@ def repair(record: Record) -> bool:
     if envelope.headers.get("ignore_result"):
         return False
     backend: Any = current_app.backend
-    if backend.get_task_meta(task_id, cache=False)["status"] in states.READY_STATES:
-        return False
     try:
+        if _is_ready(backend, task_id):
+            return False
         _fail(backend, letter, envelope)
+        if not _is_ready(backend, task_id):  # a backend may keep to itself that it could not store
+            raise OperationalError(f"the failure of {task_id} was not stored")
     except DatabaseError:
         raise
+    except BackendError as problem:
+        raise OperationalError(str(problem)) from problem
     except Exception:
-        # Whatever an errback or a chord's body raised: the letter itself is safe.
+        # Whatever an errback or a chord's body raised, or no result backend at all: the letter itself is safe.
         logger.exception("dead_letter.failure_not_told", extra={"task_id": task_id, "task": letter.task_name})
         return False
     logger.debug("dead_letter.failure_told", extra={"task_id": task_id, "task": letter.task_name})
     return True
+
+
+def _is_ready(backend: Any, task_id: str) -> bool:
+    return backend.get_task_meta(task_id, cache=False)["status"] in states.READY_STATES
 
 
 def _fail(backend: Any, letter: DeadLetter, envelope: Envelope) -> None:

@@ -12,6 +12,7 @@ import psycopg
 from billiard import current_process
 from celery import states
 from celery.backends.base import _create_fake_task_request, _result_errbacks, get_current_task
+from celery.exceptions import BackendError
 from celery.result import GroupResult
 from django.db import InterfaceError, OperationalError, connections, router
 from django_celery_results.backends.database import DatabaseBackend
@@ -125,7 +126,7 @@ class ResultBackend(DatabaseBackend):  # type: ignore[misc]  # django-celery-res
             raise OperationalError("PostgreSQL did not answer a moment ago")
         try:
             return super()._ensure_retryable(func, *args, max_retries=max_retries, **kwargs)
-        except (OperationalError, InterfaceError):
+        except (OperationalError, InterfaceError, BackendError):
             breaker.trip()
             raise
 
