@@ -181,6 +181,14 @@ class Environment(BaseSettings):
         ge=0,
         description="Letters of one error that are kept with their message; more cannot be replayed. 0: every message is kept.",
     )
+    DEADLETTERS_BROKER_QUEUE: str = Field(
+        "dead_letters",
+        description="RabbitMQ's queue of what the broker itself gives up; workers make letters of it. Empty: off.",
+    )
+    DEADLETTERS_SPOOL: str = Field(
+        "",
+        description="Where letters wait while PostgreSQL is away: a folder of this host's disk, or `redis://…` for a list there. Empty: `var/spool`.",
+    )
     RETENTION_DAYS: int = Field(
         90, ge=1, description="Days after which resolved and discarded letters and old results are pruned."
     )

@@ -79,13 +79,16 @@ EMBEDDED_DATABASE = not environment.is_given("DATABASE_URL")
 EMBEDDED_BROKER = not environment.is_given("BROKER_URL")
 # A port nobody listens on: until `up` has written var/environment.json, the first query says how to start the servers.
 _database = dj_database_url.parse(ENV.DATABASE_URL or "postgres://redeliver@127.0.0.1:1/redeliver")
+# Who waits for PostgreSQL is often the event loop of a worker: seconds to connect; milliseconds until a connection whose other side
+# has vanished without a word (a cut cable, a lost host) is given up. Linux' own time-out is a quarter of an hour.
+_PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 5_000}
 DATABASES = {
     "default": {
         **_database,
         # One connection per process, checked before use: reconnecting costs 4 ms, more than most of our queries.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {**_database.get("OPTIONS", {}), "connect_timeout": 5, "application_name": "redeliver"},
+        "OPTIONS": {**_database.get("OPTIONS", {}), **_PATIENCE, "application_name": "redeliver"},
     }
 }
 
@@ -145,6 +148,8 @@ CELERY_BROKER_URL = ENV.BROKER_URL or "redis://127.0.0.1:1/0"
 _broker = urlsplit(CELERY_BROKER_URL)
 BROKER_ADDRESS = f"{_broker.hostname}:{_broker.port or (5672 if _broker.scheme.startswith('amqp') else 6379)}"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# For as long as it takes: with Celery's 100 tries a worker ends after an hour without its broker.
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_TRANSPORT_OPTIONS = (
     {"visibility_timeout": ENV.VISIBILITY_TIMEOUT}
     if _broker.scheme.startswith("redis")
@@ -208,6 +213,9 @@ DEADLETTERS_REDACT_TASKS = ENV.DEADLETTERS_REDACT_TASKS
 DEADLETTERS_KEYS = ENV.DEADLETTERS_KEYS
 DEADLETTERS_KEEP_PER_ERROR = ENV.DEADLETTERS_KEEP_PER_ERROR
 DEADLETTERS_KEEP_PAYLOADS_PER_ERROR = ENV.DEADLETTERS_KEEP_PAYLOADS_PER_ERROR
+# Where a policy of RabbitMQ sends what it gives up itself; Redis gives nothing up.
+DEADLETTERS_BROKER_QUEUE = ENV.DEADLETTERS_BROKER_QUEUE if _broker.scheme.startswith(("amqp", "pyamqp")) else ""
+DEADLETTERS_SPOOL = ENV.DEADLETTERS_SPOOL or str(VAR_DIR / "spool")
 RETENTION_DAYS = ENV.RETENTION_DAYS
 DEADLETTERS_RETENTION_DAYS = ENV.DEADLETTERS_RETENTION_DAYS
 DEADLETTERS_RETENTION_COUNT = ENV.DEADLETTERS_RETENTION_COUNT

@@ -1,5 +1,7 @@
 """What would quietly lose letters, said at start."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, current_app
@@ -8,6 +10,8 @@ from django.core.checks import CheckMessage, Error, Info, Tags, Warning, registe
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import autodiscover_modules
 from kombu.utils.imports import symbol_by_name
+
+from deadletters.spool import SpoolError, spool
 
 # Of these names, so that a command need not import the worker to know its Request.
 _OURS = {"deadletters.request:DeadLetterRequest", "deadletters.request.DeadLetterRequest"}
@@ -158,3 +162,37 @@ def _captures(request: Any) -> bool:
     if isinstance(request, str) and request in _OURS:
         return True
     return issubclass(symbol_by_name(request), symbol_by_name("deadletters.request:DeadLetterRequest"))
+
+
+@register()
+def spool_is_usable(**_: Any) -> list[CheckMessage]:
+    """Letters must have somewhere to wait while PostgreSQL is away; what is no letter there needs a person."""
+    where = str(settings.DEADLETTERS_SPOOL)
+    try:
+        aside = spool().aside()
+    except SpoolError as problem:
+        return [
+            Warning(f"{problem}.", hint="Letters are lost to the log while PostgreSQL is away.", id="deadletters.W010")
+        ]
+    if "://" not in where and not _writable(Path(where)):
+        return [
+            Warning(
+                f"The spool {where} cannot be written.",
+                hint="Let the worker's user write there, or set DEADLETTERS_SPOOL to another folder.",
+                id="deadletters.W010",
+            )
+        ]
+    if aside:
+        return [
+            Warning(
+                f"The spool {where} holds {aside} lines that are no letters.",
+                hint="See 'A server is away' in docs/operations.md; remove the files that end in .set-aside when you have read them.",
+                id="deadletters.W011",
+            )
+        ]
+    return []
+
+
+def _writable(folder: Path) -> bool:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)

@@ -75,10 +75,10 @@ class Envelope:
             headers=headers,
             properties=properties,
             body=bytes(body or b""),
-            content_type=message.content_type or "",
-            content_encoding=message.content_encoding or "",
-            exchange=delivery.get("exchange") or "",
-            routing_key=delivery.get("routing_key") or "",
+            content_type=str(message.content_type or ""),
+            content_encoding=str(message.content_encoding or ""),
+            exchange=str(delivery.get("exchange") or ""),
+            routing_key=str(delivery.get("routing_key") or ""),
             queue=queue,
         )
 

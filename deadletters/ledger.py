@@ -12,9 +12,9 @@ from django.db import DatabaseError
 from kombu.utils.json import dumps, loads
 
 from deadletters import seal
-from deadletters.capture import Death
 from deadletters.envelope import Envelope
 from deadletters.models import Cause
+from deadletters.record import Death
 from deadletters.workers import EarlyStart
 
 logger = logging.getLogger(__name__)

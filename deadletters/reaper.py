@@ -15,8 +15,9 @@ from celery.app.task import Context
 from celery.exceptions import WorkerLostError
 
 from deadletters import ledger, poison, unacked, workers
-from deadletters.capture import Death, Outcome, capture
+from deadletters.capture import Outcome, capture
 from deadletters.models import Cause
+from deadletters.record import Death
 from deadletters.seal import CannotOpen
 from deadletters.workers import EarlyStart
 

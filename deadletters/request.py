@@ -23,14 +23,15 @@ from celery.exceptions import (
 )
 from celery.worker import state as worker_state
 from django.conf import settings
-from django.db import DatabaseError
 from kombu.exceptions import EncodeError, OperationalError
 
 from deadletters import poison
-from deadletters.capture import DATABASE_PAUSE, Death, capture, described
+from deadletters.capture import DATABASE_PAUSE, capture
 from deadletters.envelope import REPLAY_HEADER, replay_number
 from deadletters.models import Cause
 from deadletters.outcome import ended
+from deadletters.record import Death, described
+from deadletters.spool import SpoolError
 from deadletters.start import Ending, StartingRequest, renew_connection
 
 logger = logging.getLogger(__name__)
@@ -196,15 +197,15 @@ class DeadLetterRequest(StartingRequest):
         death = self.death(pending)
         try:
             capture(death)
-        except DatabaseError as problem:
+        except SpoolError as problem:
             self._keep(death, problem)
         else:
             self._captured = True
             if poison.is_counted(self.task, self._request_dict):
                 poison.forget(self.id)
 
-    def _keep(self, death: Death, problem: DatabaseError) -> None:
-        """PostgreSQL did not take the letter: the broker keeps the message if it still has it, else the log keeps the letter."""
+    def _keep(self, death: Death, problem: SpoolError) -> None:
+        """Neither PostgreSQL nor the spool took the letter: the broker keeps the message if it still has it, else the log keeps the letter."""
         facts = {"task_id": self.id, "task": self.name, "requeued": not self.acknowledged}
         if self.acknowledged:
             logger.critical("dead_letter.lost", extra={**facts, "death": repr(death)}, exc_info=problem)

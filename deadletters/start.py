@@ -16,9 +16,9 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
 from deadletters import heartbeats, ledger, poison
-from deadletters.capture import Death
 from deadletters.envelope import REPLAY_HEADER, Envelope
 from deadletters.models import Cause
+from deadletters.record import Death
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,13 @@ from celery import current_app, states
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from deadletters.capture import Death, capture, described
+from deadletters.capture import capture
 from deadletters.claim import fail_taken_back, message
 from deadletters.copies import forget_old_copies
 from deadletters.envelope import Envelope, NoEnvelope
 from deadletters.models import Cause, DeadLetter, State
 from deadletters.outcome import ended, found_successful, succeeded
+from deadletters.record import Death, described
 from deadletters.replay import NotSent, send
 
 logger = logging.getLogger(__name__)

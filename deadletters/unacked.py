@@ -27,7 +27,7 @@ _PATIENCE = 5
 _CHUNK = 1_000
 
 
-class OwnedQoS(transport.QoS):
+class OwnedQoS(transport.QoS):  # type: ignore[misc]  # kombu ships no types
     """kombu's acknowledgements on Redis, which also note whose each message is."""
 
     def __init__(self, channel: Any, prefetch_count: int = 0, *, owner: str = "") -> None:
@@ -44,7 +44,7 @@ class OwnedQoS(transport.QoS):
         virtual.QoS.append(self, message, delivery_tag)
 
     def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
-        return super()._remove_from_indices(delivery_tag, pipe).hdel(OWNERS, delivery_tag)  # type: ignore[misc]
+        return super()._remove_from_indices(delivery_tag, pipe).hdel(OWNERS, delivery_tag)
 
 
 def own(channel: Any, owner: UUID) -> None:

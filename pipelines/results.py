@@ -12,11 +12,12 @@ import psycopg
 from billiard import current_process
 from celery import states
 from celery.backends.base import get_current_task
-from celery.exceptions import BackendStoreError
+from celery.exceptions import BackendError, BackendStoreError
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
 from django_celery_results.backends.database import DatabaseBackend
 from django_celery_results.models import TaskResult
 
+from deadletters import breaker
 from deadletters.envelope import clean
 from pipelines import masked
 from pipelines.barrier import Barrier, Standing
@@ -119,7 +120,15 @@ class ResultBackend(Barrier, DatabaseBackend):  # type: ignore[misc]  # django-c
 
     def _ensure_retryable(self, func: Any, *args: Any, max_retries: int | None = None, **kwargs: Any) -> Any:
         tries = max_retries if max_retries is not None else _TRIES_OF_A_TASK if _in_pool() else _TRIES
-        return super()._ensure_retryable(func, *args, max_retries=tries, **kwargs)
+        if not breaker.on_event_loop():
+            return super()._ensure_retryable(func, *args, max_retries=tries, **kwargs)
+        if breaker.is_away():
+            raise OperationalError("PostgreSQL did not answer a moment ago")
+        try:
+            return super()._ensure_retryable(func, *args, max_retries=tries, **kwargs)
+        except (OperationalError, InterfaceError, BackendError):
+            breaker.trip()
+            raise
 
     def mark_as_failure(self, task_id: str, *args: Any, **kwargs: Any) -> None:
         """Celery's, but a database that is away does not take the place of the task's own exception: its letter repairs the row."""

@@ -75,6 +75,13 @@ def retry_with(self):
         raise self.retry(exc=problem, countdown=0.2) from problem
 
 
+@shared_task(name="tests.retry_slowly", bind=True, max_retries=1)
+def retry_slowly(self):
+    """Works for two seconds, then wants to be tried again."""
+    time.sleep(2)
+    raise self.retry(countdown=0)
+
+
 @shared_task(name="tests.retry_bare", bind=True, max_retries=1)
 def retry_bare(self):
     raise self.retry(countdown=0.2)

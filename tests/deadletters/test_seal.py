@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deadletters import seal
-from deadletters.capture import Death, _columns, capture
+from deadletters.capture import _columns, capture
 from deadletters.envelope import Envelope, NoEnvelope
 from deadletters.models import Cause, DeadLetter
+from deadletters.record import Death
 from tests.deadletters.letters import letter
 
 OLD, NEW = seal.new_key(), seal.new_key()

@@ -90,8 +90,8 @@ def test_a_message_without_an_id_cannot_be_replayed(worker):
         replay(letter, by=None)
 
 
-def test_a_death_that_postgresql_does_not_take_stays_in_the_queue(tmp_path):
-    worker = Worker(tmp_path, queue="refused", concurrency=1)
+def test_a_death_that_neither_postgresql_nor_the_spool_takes_stays_in_the_queue(tmp_path):
+    worker = Worker(tmp_path, queue="refused", concurrency=1, DEADLETTERS_SPOOL="/dev/null/spool")
     try:
         with no_table_of_letters():
             result = tasks.die.apply_async(queue="refused")
