@@ -24,6 +24,7 @@ from kombu.utils.json import dumps, loads
 
 from deadletters.quarantine import quarantine
 from deadletters.spool import SpoolError
+from deadletters.unacked import OWNERS
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +33,10 @@ logger = logging.getLogger(__name__)
 _LOOK_EVERY = 0.1
 
 # Takes the next message of the first list that has one, and notes it as kombu does, under its delivery tag. What has none is noted as
-# a message of ours that holds the bytes in hexadecimal. KEYS: the notes, their index, the lists in order. ARGV: now, a fresh tag.
+# a message of ours that holds the bytes in hexadecimal. KEYS: the notes, their index, their owners, the lists in order. ARGV: now, a
+# fresh tag, the worker (empty: no worker).
 _TAKE = """
-for i = 3, #KEYS do
+for i = 4, #KEYS do
   local item = redis.call('RPOP', KEYS[i])
   if item then
     local noted, tag, exchange, key = item, ARGV[2], '', KEYS[i]
@@ -53,6 +55,7 @@ for i = 3, #KEYS do
     end
     redis.call('ZADD', KEYS[2], ARGV[1], tag)
     redis.call('HSET', KEYS[1], tag, '[' .. noted .. ',' .. cjson.encode(exchange) .. ',' .. cjson.encode(key) .. ']')
+    if ARGV[3] ~= '' then redis.call('HSET', KEYS[3], tag, ARGV[3]) end
     return {KEYS[i], item, tag}
   end
 end
@@ -114,8 +117,9 @@ class Channel(stock.Channel):  # type: ignore[misc]
             connection.send_command("BLMOVE", lists[0], lists[0], "RIGHT", "RIGHT", _LOOK_EVERY)
             return
         self._tag = str(uuid.uuid4())
-        keys = [self.global_keyprefix + self.unacked_key, self.global_keyprefix + self.unacked_index_key, *lists]
-        connection.send_command("EVAL", _TAKE, len(keys), *keys, time.time(), self._tag)
+        notes = [self.global_keyprefix + key for key in (self.unacked_key, self.unacked_index_key, OWNERS)]
+        owner = getattr(self.qos, "owner", "")
+        connection.send_command("EVAL", _TAKE, len(notes + lists), *notes, *lists, time.time(), self._tag, owner)
 
     def _brpop_read(self, **options: Any) -> bool:
         waited = self._idle
