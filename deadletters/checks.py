@@ -76,3 +76,21 @@ def payloads_are_dropped(**_: Any) -> list[CheckMessage]:
             id="deadletters.I003",
         )
     ]
+
+
+@register()
+def policies_make_sense(**_: Any) -> list[CheckMessage]:
+    """A policy that cannot be read would replay nothing, in silence."""
+    from deadletters.policy import policies  # noqa: PLC0415  (models must be loaded first)
+
+    try:
+        policies()
+    except (TypeError, ValueError, AttributeError) as problem:
+        return [
+            Error(
+                f"A policy of automatic replays cannot be read: {problem}",
+                hint='Write REPLAY_POLICIES={"task.name": {"after": 600, "times": 2, "breaker": 50, "rate": 10}}.',
+                id="deadletters.E003",
+            )
+        ]
+    return []
