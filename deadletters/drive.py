@@ -123,7 +123,7 @@ class Driver:
                 sent_to=back_to,
                 sent=F("sent") + number - len(again) - len(problem.refused),
                 skipped=F("skipped") + len(problem.refused),
-                refusals=F("refusals") + bool(again),
+                refusals=F("refusals") + int(bool(again)),
             )
         if not again:
             return 0.0

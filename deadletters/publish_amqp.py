@@ -1,5 +1,6 @@
 """Many messages on one AMQP channel: frames are written in bulk, and the broker's confirms are counted instead of awaited one by one."""
 
+import struct
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -7,6 +8,7 @@ from typing import Any
 
 from amqp import spec
 from amqp.basic_message import Message
+from amqp.exceptions import FrameSyntaxError
 from amqp.method_framing import frame_writer
 from amqp.serialization import dumps
 
@@ -78,7 +80,14 @@ class ConfirmedChannel:
         self._tag += 1
         self._awaited[self._tag] = ready.letter_id
         # Mandatory: to a queue that does not exist the broker would confirm and drop it.
-        self._write_frame(1, self._channel.channel_id, spec.Basic.Publish, _arguments(ready.queue), message)
+        try:
+            self._write_frame(1, self._channel.channel_id, spec.Basic.Publish, _arguments(ready.queue), message)
+        except (FrameSyntaxError, TypeError, ValueError, struct.error) as problem:
+            # A header that AMQP has no form for (an integer beyond 64 bits); nothing of the message was written.
+            del self._awaited[self._tag]
+            self._tag -= 1
+            self._refused[ready.letter_id] = f"AMQP cannot carry the message: {problem}"
+            return
         if len(self._frames.bytes) > _BYTES:
             self._flush()
 

@@ -54,7 +54,7 @@ def letters():
         "eta": "2026-01-01T00:00:00+00:00",
         "expires": None,
         "retries": 3,
-        "deep": {"ratio": 0.1, "big": 2**70, "none": None},
+        "deep": {"ratio": 0.1, "big": 2**62, "none": None},
     }
     made = []
     for number in range(5):
