@@ -1,11 +1,16 @@
 """Errors, redrives and edits in the console: who may, what is asked, what is refused."""
 
+import json
+
 import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
 
 from deadletters import redrive
-from deadletters.models import Act, DeadLetter, ErrorGroup, Event, Original, Redrive, State
+from deadletters.drive import driver_of
+from deadletters.envelope import Envelope
+from deadletters.models import Act, DeadLetter, ErrorGroup, Event, Original, Redrive, RedriveItem, State
+from deadletters.seal import new_key
 from deadletters.selection import Selection
 from tests.deadletters.letters import letter
 
@@ -154,3 +159,37 @@ def test_what_has_no_arguments_cannot_be_edited(admin_client):
     made = letter(0, body=b"\x00\xff")
     response = admin_client.get(f"{LIST}{made.pk}/edit/", follow=True)
     assert "nothing to edit" in said(response)[0]
+
+
+def test_a_secret_that_is_left_alone_is_sent_as_it_was_and_never_shown(admin_client):
+    body = b'[[], {"password": "hunter2", "amount": 1}, {}]'
+    made = letter(0, task_name="tests.anything", queue="nobody-consumes-it", body=body)
+    url = f"{LIST}{made.pk}/edit/"
+    assert "hunter2" not in admin_client.get(url).text
+    kept = {"mode": "json", "args": "[]", "kwargs": '{"password": "••••", "amount": 2}'}
+    moved = {"mode": "json", "args": '["••••"]', "kwargs": "{}"}
+    assert "write the true value" in admin_client.post(url, moved).text
+    admin_client.post(url, kept)
+    made.refresh_from_db()
+    assert bytes(made.body).startswith(b'[[], {"password": "hunter2", "amount": 2}')
+    told = made.events.get(kind="edited").text
+    assert "hunter2" not in told
+    assert '+   "amount": 2' in told
+    assert "hunter2" not in str(Act.objects.get(verb="edited").details)
+
+
+def test_a_sealed_letter_is_redriven_and_one_whose_message_was_not_kept_is_skipped(settings):
+    settings.DEADLETTERS_KEYS = [new_key()]
+    sealed, gone = letter(0, task_name="tests.anything"), letter(1, task_name="tests.anything", payload_kept=False)
+    for name, value in Envelope.of(sealed).columns().items():
+        setattr(sealed, name, json.loads(value) if name in {"headers", "properties"} else value)
+    sealed.save()
+    assert bytes(sealed.body) == b""
+    one = redrive.start(Selection(), by="ana")
+    driver = driver_of(one)
+    driver.drive(20)
+    driver.publisher.close()
+    one.refresh_from_db()
+    assert (one.sent, one.skipped) == (1, 1)
+    assert DeadLetter.objects.get(pk=sealed.pk).state == State.REPLAYING
+    assert "was not kept" in RedriveItem.objects.get(dead_letter=gone).why
