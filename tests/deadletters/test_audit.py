@@ -7,7 +7,9 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from deadletters import audit
-from deadletters.models import Act
+from deadletters.models import Act, DeadLetter, RedriveItem
+from deadletters.redrive import start
+from deadletters.selection import Selection
 from tests.deadletters.letters import letter
 
 pytestmark = pytest.mark.django_db
@@ -48,3 +50,12 @@ def test_the_letters_and_people_of_an_act_may_go_and_it_stays(admin_user):
     dead.delete()
     admin_user.delete()
     assert Act.objects.get().who == "admin"
+
+
+def test_the_acts_of_a_letter_are_its_own_and_those_of_its_redrives():
+    mine, other = letter(), letter()
+    audit.record(Act.Verb.REPLAYED, by="ana", letter=mine)
+    audit.record(Act.Verb.REPLAYED, by="ben", letter=other)
+    one = start(Selection(ids=(str(mine.pk),)), by="cid")
+    RedriveItem.objects.create(redrive=one, dead_letter=mine, replay_number=1)
+    assert {act.who for act in audit.acts_of(DeadLetter.objects.filter(pk=mine.pk))} == {"ana", "cid"}

@@ -1,9 +1,11 @@
 """What a redrive puts on the wire is what a single replay would have sent, on Redis and on RabbitMQ."""
 
 import json
+import threading
 
 import pytest
 from celery import current_app
+from django.db import connection
 
 from deadletters import drive, redrive
 from deadletters.claim import message
@@ -146,3 +148,25 @@ def test_nothing_is_confirmed_by_a_broker_that_is_away(monkeypatch):
         Publisher(current_app).send([Ready.of(dead, message(dead))])
     assert refusal.value.confirmed == frozenset()
     assert json.loads(Ready.of(dead, message(dead)).headers)["id"] == dead.task_id
+
+
+def test_two_redrives_of_the_same_letters_send_each_once(queue):
+    for number in range(40):
+        letter(number, task_name="tests.anything", queue=QUEUE)
+    both = [redrive.start(Selection(queues=(QUEUE,)), by=who) for who in ("ana", "ben")]
+    inspection.cluster()
+
+    def go(one):
+        driver = drive.driver_of(one)
+        driver.drive(30)
+        driver.publisher.close()
+        connection.close()
+
+    threads = [threading.Thread(target=go, args=(one,)) for one in both]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(Redrive.objects.values_list("sent", flat=True)) == 40
+    assert set(DeadLetter.objects.values_list("replay_number", flat=True)) == {1}
+    assert len({one.headers["id"] for one in queue()}) == 40
