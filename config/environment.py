@@ -200,6 +200,13 @@ class Environment(BaseSettings):
         {}, description="How many letters in one state are kept, the newest ones: `resolved=100000`. Unnamed: all."
     )
 
+    REPLAY_POLICIES: dict[str, dict[str, float]] = Field(
+        {},
+        description='Tasks whose letters are replayed by themselves, as JSON: `{"task.name": {"after": 600, "times": 2, "breaker": 50, "rate": 10}}` '
+        "(seconds after the death, replays at most, per cent that may die again, letters a second). Empty: none.",
+    )
+    AUDIT_RETENTION_DAYS: int = Field(730, ge=1, description="Days after which the audit trail is pruned.")
+
     # --- Alerts and monitoring --------------------------------------------------------------------------------------
     SLACK_WEBHOOK_URL: str = Field("", description="Slack incoming webhook that hears of new dead letters.")
     ADMINS: List = Field(

@@ -10,7 +10,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from deadletters import breaker, keep
 from deadletters.announce import announce
-from deadletters.models import DeadLetter, Event
+from deadletters.models import DeadLetter, ErrorGroup, Event
 from deadletters.record import Death, Record
 from deadletters.spool import spool
 
@@ -96,6 +96,17 @@ def store(record: Record) -> Outcome:
 _KEPT = {"task_id", "deaths", "replay_number"}
 
 
+_OF_ERROR = "fingerprint, task_name, exception_type, cause"
+# A spooled death may be older than the newest that is known. The next death of a bug that was resolved says that it was not.
+_RENEWED_ERROR = """
+    task_name = excluded.task_name, exception_type = excluded.exception_type, cause = excluded.cause, message = excluded.message,
+    first_seen = LEAST(error.first_seen, excluded.first_seen), last_seen = GREATEST(error.last_seen, excluded.last_seen),
+    deaths = error.deaths + 1,
+    state = CASE error.state WHEN 'resolved' THEN 'regressed' WHEN 'discarded' THEN 'open' ELSE error.state END,
+    changed_at = CASE WHEN error.state IN ('resolved', 'discarded') THEN excluded.last_seen ELSE error.changed_at END
+"""
+
+
 def _insert(record: Record) -> tuple[int, bool] | None:
     """Insert or re-open in one statement; (letter id, whether it is new), or None for a duplicate.
 
@@ -103,7 +114,7 @@ def _insert(record: Record) -> tuple[int, bool] | None:
     nothing. Only the replay that is under way may re-open a letter, so an older attempt's late copy cannot.
     """
     row = record.row
-    table, events = DeadLetter._meta.db_table, Event._meta.db_table
+    table, events, errors = DeadLetter._meta.db_table, Event._meta.db_table, ErrorGroup._meta.db_table
     names, places = ", ".join(row), ", ".join(["%s"] * len(row))
     renewed = ", ".join(f"{name} = excluded.{name}" for name in row if name not in _KEPT)
     # S608: every name here is ours; all values are parameters.
@@ -112,10 +123,14 @@ def _insert(record: Record) -> tuple[int, bool] | None:
             INSERT INTO {table} ({names}) VALUES ({places})
             ON CONFLICT (task_id) DO UPDATE SET {renewed}, deaths = {table}.deaths + 1
             WHERE {table}.state = 'replaying' AND {table}.replay_number = excluded.replay_number
-            RETURNING id, deaths = 1 AS created
+            RETURNING id, deaths = 1 AS created, {_OF_ERROR}, exception_message, died_at
         ), event AS (
             INSERT INTO {events} (dead_letter_id, kind, at, replay_number, text, death_id)
             SELECT id, 'died', %s, %s, %s, %s FROM letter
+        ), error AS (
+            INSERT INTO {errors} AS error ({_OF_ERROR}, message, state, note, first_seen, last_seen, deaths)
+            SELECT {_OF_ERROR}, left(exception_message, 300), 'open', '', died_at, died_at, 1 FROM letter
+            ON CONFLICT (fingerprint) DO UPDATE SET {_RENEWED_ERROR}
         )
         SELECT id, created FROM letter
     """  # noqa: S608

@@ -196,3 +196,21 @@ def spool_is_usable(**_: Any) -> list[CheckMessage]:
 def _writable(folder: Path) -> bool:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+
+
+@register()
+def policies_make_sense(**_: Any) -> list[CheckMessage]:
+    """A policy that cannot be read would replay nothing, in silence."""
+    from deadletters.policy import policies  # noqa: PLC0415  (models must be loaded first)
+
+    try:
+        policies()
+    except (TypeError, ValueError, AttributeError) as problem:
+        return [
+            Error(
+                f"A policy of automatic replays cannot be read: {problem}",
+                hint='Write REPLAY_POLICIES={"task.name": {"after": 600, "times": 2, "breaker": 50, "rate": 10}}.',
+                id="deadletters.E004",
+            )
+        ]
+    return []

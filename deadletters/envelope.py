@@ -24,6 +24,9 @@ COPY_HEADER = "message_copy"
 # The columns of a payload that was not kept.
 NOTHING: Mapping[str, Any] = {"headers": "{}", "properties": "{}", "body": b"", "sealed": None, "seal_key": ""}
 
+# Set by an edit that delays its replay: the moment, as an ISO date.
+NOT_BEFORE = "dead_letter_not_before"
+
 # What belongs to one delivery, or (py-amqp) repeats what the message has fields for.
 _DELIVERY_PROPERTIES = frozenset(
     {"delivery_tag", "delivery_info", "body_encoding", "content_type", "content_encoding", "application_headers"}
@@ -128,10 +131,13 @@ class Envelope:
 
     def arguments(self) -> Arguments | None:
         """The decoded body, or None when it is not the JSON of a task message (protocol 2)."""
+        return self.decode(self.body, self.content_type, self.content_encoding)
+
+    @staticmethod
+    def decode(body: bytes, content_type: str, content_encoding: str) -> Arguments | None:
+        """The same of a body that came without its envelope."""
         try:
-            payload = decode_body(
-                self.body, self.content_type, self.content_encoding, accept=prepare_accept_content(["json"])
-            )
+            payload = decode_body(body, content_type, content_encoding, accept=prepare_accept_content(["json"]))
         except (ContentDisallowed, DecodeError, KombuError, LookupError, ValueError):
             return None
         match payload:
@@ -142,7 +148,13 @@ class Envelope:
 
     def for_replay(self, number: int) -> Self:
         """The message that replay `number` sends: equal to the one that died but for what a replay must change. A new copy each time."""
-        changed = {"retries": 0, "eta": None, "expires": None, REPLAY_HEADER: number, COPY_HEADER: str(uuid4())}
+        changed = {
+            "retries": 0,
+            "eta": self.headers.get(NOT_BEFORE),
+            "expires": None,
+            REPLAY_HEADER: number,
+            COPY_HEADER: str(uuid4()),
+        }
         headers = {**self.headers, **changed}
         # RabbitMQ would drop the message once more when its own TTL is over.
         properties = {key: value for key, value in self.properties.items() if key != "expiration"}

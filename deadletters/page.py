@@ -3,22 +3,40 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from deadletters import traceback
+from deadletters.audit import acts_of
 from deadletters.causes import HELP
 from deadletters.listing import Count, count
-from deadletters.models import Cause, DeadLetter, Event, State
+from deadletters.models import Act, Cause, DeadLetter, ErrorGroup, Event, Redrive, RedriveItem, State
 from deadletters.payload import Payload, masked
 from deadletters.redact import redactor
 from deadletters.workflow import sets_free
 
 # Of what follows a letter, this many tasks are named.
 NAMED = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A line of the trail that is no event of its own: a redrive sent the letter. Its fields are called as an event's."""
+
+    at: datetime
+    redrive_id: int
+    actor: str
+    text: str
+    kind: str = Event.Kind.REPLAYED.value
+
+    def get_kind_display(self) -> str:
+        """The line's first word."""
+        return _("Redriven")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +56,9 @@ class Page:
     left_out: bool  # the traceback
     # A letter of the same error that still has its traceback, where this one's was not kept.
     example: DeadLetter | None
-    trail: list[Event]
+    trail: list[Event | Sent]
+    acts: list[Act]
+    group: ErrorGroup | None
     same_error: Count
     behind: list[str]
     behind_more: int
@@ -67,6 +87,8 @@ def page_of(letter: DeadLetter, payload: Payload | None = None) -> Page:
         left_out=not letter.traceback_kept,
         example=None if letter.traceback_kept else same.filter(traceback_kept=True).only("pk").first(),
         trail=_trail(letter),
+        acts=acts_of(DeadLetter.objects.filter(pk=letter.pk)),
+        group=ErrorGroup.objects.filter(pk=letter.fingerprint).first(),
         same_error=count(same.filter(state=State.OPEN)),
         behind=names,
         behind_more=len(behind.task_ids) - len(names),
@@ -74,11 +96,22 @@ def page_of(letter: DeadLetter, payload: Payload | None = None) -> Page:
     )
 
 
-def _trail(letter: DeadLetter) -> list[Event]:
+def _trail(letter: DeadLetter) -> list[Event | Sent]:
+    """Events, and the redrives that sent it, each before the end of that very replay."""
     events = list(letter.events.select_related("actor"))
+    trail: list[Event | Sent] = []
+    items = letter.redrive_items.exclude(outcome=RedriveItem.Outcome.SKIPPED).select_related("redrive")
+    sent = {item.replay_number: item.redrive for item in items}
     for event in events:
         event.text = redactor().text(event.text)
-    return events
+        if event.kind != Event.Kind.REPLAYED and (redrive := sent.pop(event.replay_number, None)):
+            trail.append(_sent(redrive))
+        trail.append(event)
+    return trail + [_sent(redrive) for redrive in sent.values()]
+
+
+def _sent(redrive: Redrive) -> Sent:
+    return Sent(at=redrive.created_at, redrive_id=redrive.pk, actor=redrive.who, text=redrive.reason)
 
 
 def _pretty(value: Any) -> SafeString:

@@ -21,14 +21,23 @@ def find(letters: QuerySet[DeadLetter], text: str) -> QuerySet[DeadLetter]:
     Raises:
         TooShort: fewer than SHORTEST letters.
     """
+    return letters.filter(matching(text))
+
+
+def matching(text: str) -> Q:
+    """The same as a condition.
+
+    Raises:
+        TooShort: fewer than SHORTEST letters.
+    """
     text = text.strip()
     if not text:
-        return letters
+        return Q()
     if is_uuid(text):
-        return letters.filter(Q(task_id=text) | Q(root_id=text))
+        return Q(task_id=text) | Q(root_id=text)
     if len(text) < SHORTEST:
         raise TooShort(_("Search for %(number)s letters or more.") % {"number": SHORTEST})
-    return letters.filter(
+    return (
         Q(exception_message__icontains=text)
         | Q(exception_type__icontains=text)
         | Q(task_name__icontains=text)

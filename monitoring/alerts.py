@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from kombu.exceptions import OperationalError
 
-from deadletters.models import DeadLetter
+from deadletters.models import DeadLetter, ErrorGroup
 from deadletters.redact import redactor
 from monitoring.channels import mail, slack
 from monitoring.notice import Notice, one_line
@@ -30,6 +30,9 @@ CLAIM = """
     ON CONFLICT (fingerprint) DO UPDATE
        SET last_sent_at = excluded.last_sent_at, told = alert.held_back, held_back = 0
      WHERE alert.last_sent_at <= excluded.last_sent_at - %(every)s
+        -- An error that was resolved and is back is news, however short ago the last alert was.
+        OR EXISTS (SELECT FROM deadletters_errorgroup error
+                    WHERE error.fingerprint = alert.fingerprint AND error.state = 'regressed' AND error.changed_at > alert.last_sent_at)
     RETURNING told
 """
 HOLD_BACK = "UPDATE monitoring_alert SET held_back = held_back + 1 WHERE fingerprint = %(fingerprint)s"
@@ -101,9 +104,15 @@ def notice(dead_letter: DeadLetter, held_back: int = 0) -> Notice:
             )
             % held_back
         )
-    what = dead_letter.task_name or dead_letter.get_cause_display()
+    what, subject = dead_letter.task_name or dead_letter.get_cause_display(), _("Dead letter: %s")
+    regressed = ErrorGroup.objects.filter(pk=dead_letter.fingerprint, state=ErrorGroup.State.REGRESSED).first()
+    if regressed is not None:
+        subject = _("Regressed: %s")
+        lines.append(_("This error was resolved, and is back."))
+        if regressed.note:
+            lines.append(_("Note: %s") % one_line(redactor().text(regressed.note)))
     return Notice(
-        subject=one_line(_("Dead letter: %s") % what, 120),
+        subject=one_line(subject % what, 120),
         text="\n".join(lines),
         link=link("deadletter_change", dead_letter.pk),
     )

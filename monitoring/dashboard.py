@@ -12,7 +12,7 @@ from django.db.models import DateTimeField, F, Func, Q, QuerySet, Value
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
-from deadletters.errors import ErrorGroup, open_errors
+from deadletters.errors import OpenError, open_errors
 from deadletters.listing import Count, count
 from deadletters.models import DeadLetter
 from monitoring import heartbeats, workers
@@ -68,7 +68,7 @@ class Figures:
     oldest: DeadLetter | None
     rates: Rates
     bins: list[Bin]
-    errors: list[ErrorGroup]
+    errors: list[OpenError]
     queues: list[Queue] | None
     workers: Workers | None
     heartbeat: datetime | None

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from django.conf import settings
 
+from deadletters.audit import prune_acts
 from deadletters.models import State
 from deadletters.prune import Retention, prune_letters
 from pipelines.prune import prune_chords, prune_results, prune_runs
@@ -32,6 +33,7 @@ class Pruned:
     results: int
     files: int
     occurrences: int
+    acts: int
 
     def as_dict(self) -> dict[str, int]:
         """The same, as JSON likes it."""
@@ -66,6 +68,8 @@ def prune(days: int | None = None, *, dry_run: bool = False, tell: Tell = lambda
         results=prune_results(older_than, dry_run=dry_run, tell=lambda gone: tell("results", gone)),
         files=prune_files(older_than, dry_run=dry_run),
         occurrences=prune_occurrences(older_than, dry_run=dry_run),
+        # Longer than the letters, whatever was asked for them: who did what is asked late.
+        acts=prune_acts(timedelta(days=settings.AUDIT_RETENTION_DAYS), dry_run=dry_run),
     )
     logger.info("pruned", extra={**pruned.as_dict(), "days": older_than.days, "dry_run": dry_run})
     if pruned.open_dead_letters:

@@ -13,7 +13,8 @@ from django.utils.translation import ngettext
 from django_celery_results.models import TaskResult
 from kombu.exceptions import DecodeError
 
-from deadletters.models import DeadLetter
+from deadletters.audit import acts_of
+from deadletters.models import Act, DeadLetter
 from deadletters.models import State as LetterState
 from deadletters.redact import redactor
 from deadletters.reprs import masked_reprs
@@ -127,6 +128,11 @@ class RunPage:
         letters = DeadLetter.objects.filter(task_id__in=self.run.steps.values("task_id"))
         shown = letters.exclude(state=LetterState.RESOLVED).order_by("died_at", "id")
         return list(shown.only("pk", "task_id", "task_name", "state", "exception_type", "exception_message", "died_at", "cause")[:FAILED])  # fmt: skip
+
+    @cached_property
+    def acts(self) -> list[Act]:
+        """What people did with its dead letters, the newest first."""
+        return acts_of(DeadLetter.objects.filter(task_id__in=self.run.steps.values("task_id")))
 
     @cached_property
     def graph(self) -> dict[str, object]:

@@ -206,3 +206,24 @@ document.addEventListener("click", async (event) => {
 
 /* 9. The server tells times by the clocks of whoever looks (config/viewer_zone.py), from the second page on. */
 document.cookie = `zone=${encodeURIComponent(Intl.DateTimeFormat().resolvedOptions().timeZone)}; path=/; max-age=31536000; SameSite=Lax`;
+
+/* 10. Dialogs that are pages, too: <a data-dialog href="/form">. Without an answer the page itself is opened. */
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest?.("a[data-dialog]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  let html = "";
+  try {
+    const response = await fetch(link.href, { headers: { "X-Fragment": "1" }, redirect: "manual" });
+    if (response.ok) html = await response.text();
+  } catch { /* opened as a page below */ }
+  if (!html) { location.assign(link.href); return; }
+  const dialog = make(document.body, "dialog", { className: "o-dlg o-dlg-wide" });
+  dialog.setAttribute("aria-label", link.getAttribute("aria-label") || link.textContent.trim());
+  dialog.innerHTML = html;
+  const close = find("[data-close]", dialog);
+  close?.addEventListener("click", (pressed) => { pressed.preventDefault(); dialog.close(); });
+  dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
+  dialog.showModal();
+  close?.focus();
+});

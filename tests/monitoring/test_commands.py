@@ -32,6 +32,7 @@ def test_prune_tells_first_and_then_deletes(old):
         "results": 1,
         "files": 0,
         "occurrences": 0,
+        "acts": 0,
         "older_than_days": 90,
     }
     dry = manage("prune", "--dry-run", "--json")

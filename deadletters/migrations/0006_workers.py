@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('deadletters', '0003_sealed'),
+        ('deadletters', '0005_acts_are_append_only'),
     ]
 
     operations = [
