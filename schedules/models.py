@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from celery import current_app
-from celery.schedules import BaseSchedule
-from celery.schedules import schedule as interval
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -19,6 +17,10 @@ from django.utils.translation import gettext_lazy
 from django_celery_beat.models import PeriodicTask
 
 from schedules import due
+from schedules.history import Beat, Broken, Occurrence
+from schedules.policy import Policy
+
+__all__ = ["Beat", "Broken", "Occurrence", "Policy", "Schedule", "Unusable"]
 
 
 class Unusable(ValueError):
@@ -39,7 +41,7 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
 
     @property
     def timing(self) -> due.Timing | None:
-        """Its cron line, interval or moment; None when it has another kind (solar) or none at all.
+        """Its cron line, interval, moment or event of the sun; None when it has no time at all.
 
         Raises:
             BadTiming: what is stored cannot be read.
@@ -50,6 +52,10 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
             return due.Every(number=self.interval.every, period=self.interval.period)
         if self.clocked:
             return due.Once(at=self.clocked.clocked_time.astimezone(self.zone))
+        if self.solar:
+            return due.Solar(
+                event=self.solar.event, latitude=float(self.solar.latitude), longitude=float(self.solar.longitude)
+            )
         return None
 
     @property
@@ -73,21 +79,19 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
             return str(self.scheduler)
         return timing.words() if timing else str(self.scheduler or _("No time is set"))
 
-    @property
-    def anchor(self) -> datetime:
-        """The moment from which its next run counts: the last run, else since it is as it is; now, while it is off."""
-        zone = ZoneInfo(str(current_app.conf.timezone))
-        if not self.enabled:
-            return timezone.now().astimezone(zone)
-        if self.last_run_at:
-            return self.last_run_at.astimezone(zone)  # type: ignore[no-any-return]
-        changed = self.date_changed or timezone.now()
-        return due.anchor(self.schedule, changed=changed, start=self.start_time).astimezone(zone)
-
     def next_runs(self) -> Iterator[datetime]:
-        """Its next runs (UTC) as beat will send them, also while it is off. The first is now when it is overdue."""
-        now = max(filter(None, (timezone.now(), self.start_time)))
-        runs = due.next_runs(self.schedule, last=self.anchor, now=now)
+        """Its next runs (UTC) as beat will send them, also while it is off. The first is now when one is overdue."""
+        timing = self.timing
+        assert timing is not None
+        now = timezone.now()
+        changed = self.date_changed or now
+        anchor = now.timestamp()
+        if self.enabled or isinstance(timing, due.Once):
+            anchor = due.anchor(timing, last=self.last_run_at, changed=changed, start=self.start_time)
+        elif self.start_time and self.start_time > now:
+            anchor = due.anchor(timing, last=None, changed=now, start=self.start_time)
+        runs = due.next_runs(timing, anchor=anchor, now=now.timestamp())
+        runs = islice(runs, 1) if self.one_off else runs
         return takewhile(lambda run: not self.expires or run < self.expires, runs)
 
     @cached_property
@@ -122,10 +126,12 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
         if not self.scheduler:
             raise Unusable(_("It has no time to run at."))
         try:
-            schedule: BaseSchedule = self.schedule
-            if isinstance(schedule, interval) and schedule.seconds < 1:
+            timing = self.timing
+            assert timing is not None
+            if isinstance(timing, due.Every) and timing.seconds < 1:
                 raise Unusable(_("It would run more than once a second."))
-            next(due.next_runs(schedule, last=datetime.now(UTC), now=datetime.now(UTC)))
+            if timing.after(0) is None:
+                raise Unusable(_("Its time never comes."))
         except (Unusable, DatabaseError, InterfaceError):
             raise
         except Exception as problem:  # whatever a row holds, it must not stop the others
