@@ -118,7 +118,7 @@ class Every:
 
     def after(self, moment: float) -> float | None:
         """The due time after the one at `moment` (both in epoch seconds)."""
-        return moment + self.seconds
+        return round(moment + self.seconds, 3)
 
     def words(self) -> str:
         """`Every 30 seconds`."""
@@ -164,7 +164,12 @@ class Solar:
         """The first event later than `moment` (both in epoch seconds)."""
         # ephem finds an event again that was less than a second ago.
         start = datetime.fromtimestamp(moment + 1, UTC)
-        sun = solar(self.event, self.latitude, self.longitude, nowfun=lambda: start)
+        sun = solar(
+            self.event,  # type: ignore[arg-type]  # any other raises
+            self.latitude,
+            self.longitude,
+            nowfun=lambda: start,
+        )
         return (start + sun.remaining_estimate(start)).timestamp() // 1
 
     def words(self) -> str:
@@ -226,17 +231,18 @@ def between(timing: Timing, anchor: float, now: float, *, limit: int) -> tuple[l
     return found, count
 
 
-def anchor(timing: Timing, *, last: datetime | None, changed: datetime, start: datetime | None) -> float:
+def anchor(timing: Timing, *, last: float | None, changed: float, start: float | None) -> float:
     """From when due times count (epoch seconds): the last one, else the last edit; or the start date when that is later.
 
     An interval that starts later runs first at its start; a cron line at its first match from the start on (inclusive).
     """
     if isinstance(timing, Once):
-        return last.timestamp() if last else float("-inf")
-    since = (last or changed).timestamp()
-    if start is None or start.timestamp() <= since:
+        return float("-inf") if last is None else last
+    # Whole milliseconds: every beat comes to the same number, whatever it started from.
+    since = round(changed if last is None else last, 3)
+    if start is None or start <= since:
         return since
-    return start.timestamp() - (timing.seconds if isinstance(timing, Every) else 0.001)
+    return round(start - (timing.seconds if isinstance(timing, Every) else 0.001), 3)
 
 
 def _comes(fields: wallclock.Fields) -> bool:

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTasks
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTasks, SolarSchedule
 
 from schedules.due import BadTiming, Cron, Every, Once, Timing
 from schedules.models import Schedule, Unusable
@@ -31,9 +31,12 @@ def place(schedule: Schedule, timing: Timing) -> None:
     elif isinstance(timing, Every):
         spec = {"every": timing.number, "period": timing.period}
         schedule.interval = IntervalSchedule.objects.filter(**spec).first() or IntervalSchedule(**spec)
-    else:
+    elif isinstance(timing, Once):
         spec = {"clocked_time": timing.at}
         schedule.clocked = ClockedSchedule.objects.filter(**spec).first() or ClockedSchedule(**spec)
+    else:
+        spec = {"event": timing.event, "latitude": timing.latitude, "longitude": timing.longitude}
+        schedule.solar = SolarSchedule.objects.filter(**spec).first() or SolarSchedule(**spec)
     schedule.one_off = isinstance(timing, Once) or (schedule.one_off and not was_once)
 
 

@@ -1,11 +1,9 @@
 """Schedules live in django-celery-beat's tables; here they get their name, their words and their next runs."""
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cached_property
 from itertools import islice, takewhile
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from celery import current_app
@@ -18,13 +16,10 @@ from django_celery_beat.models import PeriodicTask
 
 from schedules import due
 from schedules.history import Beat, Broken, Occurrence
+from schedules.message import Unusable, compose
 from schedules.policy import Policy
 
 __all__ = ["Beat", "Broken", "Occurrence", "Policy", "Schedule", "Unusable"]
-
-
-class Unusable(ValueError):
-    """Beat cannot use this row. str() says which part of it and why."""
 
 
 class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships no types
@@ -83,14 +78,16 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
         """Its next runs (UTC) as beat will send them, also while it is off. The first is now when one is overdue."""
         timing = self.timing
         assert timing is not None
-        now = timezone.now()
-        changed = self.date_changed or now
-        anchor = now.timestamp()
+        now = timezone.now().timestamp()
+        last, changed, start = (
+            moment and moment.timestamp() for moment in (self.last_run_at, self.date_changed, self.start_time)
+        )
+        anchor = now
         if self.enabled or isinstance(timing, due.Once):
-            anchor = due.anchor(timing, last=self.last_run_at, changed=changed, start=self.start_time)
-        elif self.start_time and self.start_time > now:
-            anchor = due.anchor(timing, last=None, changed=now, start=self.start_time)
-        runs = due.next_runs(timing, anchor=anchor, now=now.timestamp())
+            anchor = due.anchor(timing, last=last, changed=changed or now, start=start)
+        elif start and start > now:
+            anchor = due.anchor(timing, last=None, changed=now, start=start)
+        runs = due.next_runs(timing, anchor=anchor, now=now)
         runs = islice(runs, 1) if self.one_off else runs
         return takewhile(lambda run: not self.expires or run < self.expires, runs)
 
@@ -120,9 +117,7 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
         Raises:
             Unusable: it cannot.
         """
-        self._json("args", list)
-        self._json("kwargs", dict)
-        self._json("headers", dict)
+        compose(self)
         if not self.scheduler:
             raise Unusable(_("It has no time to run at."))
         try:
@@ -137,12 +132,3 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
         except Exception as problem:  # whatever a row holds, it must not stop the others
             reason = str(problem).strip().splitlines()
             raise Unusable(_("Its time cannot be computed: %s") % (reason[0] if reason else repr(problem))) from problem
-
-    def _json(self, field: str, kind: type[list[Any]] | type[dict[str, Any]]) -> None:
-        try:
-            value = json.loads(getattr(self, field) or ("[]" if kind is list else "{}"))
-        except ValueError as problem:
-            raise Unusable(_("%(field)s is not JSON: %(reason)s") % {"field": field, "reason": problem}) from None
-        if not isinstance(value, kind):
-            wanted = _("a JSON array") if kind is list else _("a JSON object")
-            raise Unusable(_("%(field)s must be %(wanted)s.") % {"field": field, "wanted": wanted})

@@ -8,8 +8,8 @@ from kombu.exceptions import OperationalError
 
 from schedules.calls import import_tasks
 from schedules.edit import record
-from schedules.models import Schedule, Unusable
-from schedules.scheduler import RowEntry
+from schedules.message import Unusable, compose
+from schedules.models import Schedule
 
 
 class NotRun(Exception):
@@ -23,18 +23,19 @@ def run_now(schedule: Schedule, *, by: User) -> str:
         NotRun: beat could not send it either, it has ended, or the broker does not answer.
     """
     try:
-        entry = RowEntry(schedule, app=current_app)
+        schedule.check_usable()
+        message = compose(schedule)
     except Unusable as problem:
         raise NotRun(_("“%(name)s” was not sent: %(reason)s") % {"name": schedule.name, "reason": problem}) from None
     if schedule.expires and schedule.expires <= timezone.now():
         raise NotRun(_("“%s” was not sent: it has ended, and its messages expire at once.") % schedule.name)
     import_tasks()  # a known task brings its own queue and limits, also when beat sends it
-    task = current_app.tasks.get(entry.task)
+    task = current_app.tasks.get(message.task)
     try:
         if task:
-            result = task.apply_async(entry.args, entry.kwargs, **entry.options)
+            result = task.apply_async(tuple(message.args), message.kwargs, **message.options)
         else:
-            result = current_app.send_task(entry.task, entry.args, entry.kwargs, **entry.options)
+            result = current_app.send_task(message.task, message.args, message.kwargs, **message.options)
     except OperationalError:
         raise NotRun(
             _("“%s” was not sent: the broker does not answer. Try again when it is back.") % schedule.name

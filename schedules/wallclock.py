@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from datetime import date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from celery.schedules import crontab
 
@@ -35,7 +35,7 @@ def read_fields(minute: str, hour: str, day: str, month: str, weekday: str) -> F
     Raises:
         ValueError, ParseException: Celery cannot read one.
     """
-    line = crontab(minute, hour, weekday, day, month)
+    line: Any = crontab(minute, hour, weekday, day, month)
     return Fields(
         tuple(sorted(line.minute)),
         tuple(sorted(line.hour)),
@@ -87,6 +87,7 @@ def _on_plain_day(fields: Fields, midnight: float, moment: float) -> float | Non
     return None
 
 
+@lru_cache(maxsize=256)
 def _on_day_of_change(day: date, fields: Fields, zone: tzinfo) -> list[float]:
     """Every due time of a day on which the clocks are changed."""
     elapsed = len(fields.hours) == 24
