@@ -181,8 +181,6 @@ CELERY_TASK_SOFT_TIME_LIMIT = ENV.TASK_SOFT_TIME_LIMIT
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_CREATE_MISSING_QUEUES = True
 CELERY_BEAT_SCHEDULER = "schedules.scheduler:Scheduler"
-# An edited schedule is noticed at the next look: a look each second keeps "within two seconds" true.
-CELERY_BEAT_MAX_LOOP_INTERVAL = 1
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 
 # --- The house ------------------------------------------------------------------------------------------------------

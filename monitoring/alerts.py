@@ -19,6 +19,8 @@ from monitoring.notice import Notice, one_line
 logger = logging.getLogger(__name__)
 
 CHANNELS = {"monitoring.alert_slack": slack, "monitoring.alert_mail": mail}
+# Says anything on one of the channels; like them it does not alert of its own death.
+TELL = "monitoring.tell"
 
 # The row count is the referee between workers, the database's clock their common one: a row comes back to the one that may speak.
 CLAIM = """
@@ -45,7 +47,7 @@ def alert(dead_letter: DeadLetter) -> bool:
     """
     channels = [task for task, channel in CHANNELS.items() if channel.configured()]
     # An alert that dies must not alert of its own death.
-    if not channels or dead_letter.task_name in CHANNELS:
+    if not channels or dead_letter.task_name in {*CHANNELS, TELL}:
         return False
     # Letters without a fingerprint never became a task; their cause groups them well enough.
     key: dict[str, Any] = {
@@ -55,11 +57,24 @@ def alert(dead_letter: DeadLetter) -> bool:
     held_back = _claim(key)
     if held_back is None:
         return False
+    return _send(key, [(name, (dead_letter.pk, held_back)) for name in channels])
+
+
+def tell(what: str, notice: Notice) -> bool:
+    """Tell every configured channel of something that is no letter, at most once in ALERT_EVERY seconds; returns whether it was told."""
+    channels = [task for task, channel in CHANNELS.items() if channel.configured()]
+    key: dict[str, Any] = {"fingerprint": what, "every": timedelta(seconds=settings.ALERT_EVERY)}
+    if not channels or _claim(key) is None:
+        return False
+    return _send(key, [(TELL, (name, notice.subject, notice.text, notice.link)) for name in channels])
+
+
+def _send(key: dict[str, Any], messages: list[tuple[str, tuple[object, ...]]]) -> bool:
     try:
-        for name in channels:
-            current_app.send_task(name, (dead_letter.pk, held_back), ignore_result=True)
+        for task, args in messages:
+            current_app.send_task(task, args, ignore_result=True)
     except OperationalError:
-        logger.exception("alert.not_published", extra={"dead_letter": dead_letter.pk})
+        logger.exception("alert.not_published", extra={"fingerprint": key["fingerprint"]})
         with connection.cursor() as cursor:
             cursor.execute(GIVE_BACK, key)
         return False

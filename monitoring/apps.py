@@ -11,7 +11,8 @@ class MonitoringConfig(AppConfig):
     def ready(self) -> None:
         """Listen to deaths, measure durations, register the system checks."""
         from deadletters.signals import dead_letter_opened  # noqa: PLC0415  (models are loaded only now)
-        from monitoring import checks, durations, receivers  # noqa: F401, PLC0415
+        from monitoring import checks, durations, receivers, watchdog  # noqa: F401, PLC0415
 
         dead_letter_opened.connect(receivers.on_dead_letter_opened, dispatch_uid="monitoring.alerts")
         durations.connect()
+        watchdog.connect()

@@ -20,6 +20,8 @@ from monitoring.workers import BrokerAway, Queue, Workers
 from pipelines import runs
 from pipelines.models import Run
 from pipelines.runs import Progress
+from schedules.history import Broken
+from schedules.liveness import Liveness, liveness
 
 Answer = TypeVar("Answer")
 
@@ -70,6 +72,8 @@ class Figures:
     queues: list[Queue] | None
     workers: Workers | None
     heartbeat: datetime | None
+    beat: Liveness
+    broken: list[Broken]
     running: list[TaskResult]
     runs: list[tuple[Run, Progress]]
 
@@ -94,6 +98,8 @@ def figures() -> Figures:
         queues=_or_none(workers.queues),
         workers=_or_none(workers.alive),
         heartbeat=heartbeats.last(),
+        beat=liveness(),
+        broken=list(Broken.objects.select_related("schedule").order_by("-since")[:LISTED]),
         running=list(_results().filter(status=states.STARTED).order_by("-date_done")[:LISTED]),
         runs=latest_runs(),
     )
@@ -111,6 +117,9 @@ def as_dict(read: Figures) -> dict[str, Any]:
         "tasks_per_minute": read.rates.per_minute,
         "queues": None if read.queues is None else {queue.name: queue.waiting for queue in read.queues},
         "workers": None if read.workers is None else list(read.workers.alive),
+        "beat": read.beat.leader,
+        "beat_tick_age_seconds": None if read.beat.age is None else read.beat.age.total_seconds(),
+        "broken_schedules": {broken.schedule.name: broken.reason for broken in read.broken},
         "heartbeat_age_seconds": (read.at - read.heartbeat).total_seconds() if read.heartbeat else None,
         "errors": [{"task": error.task_name, "error": error.name, "open": error.open.number} for error in read.errors],
     }

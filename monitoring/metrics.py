@@ -17,6 +17,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from deadletters.models import Cause, DeadLetter, State
 from monitoring import dashboard, heartbeats, workers
 from monitoring.workers import BrokerAway
+from schedules.history import Broken
+from schedules.liveness import liveness
 
 # Counting stops here: a million rows take longer than a scrape may.
 COUNTED = 100_000
@@ -96,6 +98,17 @@ def _database() -> Iterator[Metric]:
         "Results by state, touched within the last hour.",
         "state",
         {**dict.fromkeys(SHOWN, 0), **dict(results)},
+    )
+    beat = liveness()
+    if beat.age is not None:
+        yield GaugeMetricFamily(
+            "redeliver_beat_tick_age_seconds",
+            "Seconds since the leading beat last ticked.",
+            value=beat.age.total_seconds(),
+        )
+    yield GaugeMetricFamily("redeliver_beats_standing_by", "Beats that would take over.", value=beat.standing_by)
+    yield GaugeMetricFamily(
+        "redeliver_schedules_broken", "Enabled schedules that cannot run.", value=Broken.objects.count()
     )
     if heartbeat := heartbeats.last():
         yield GaugeMetricFamily(

@@ -8,7 +8,7 @@ from celery import shared_task
 from django.conf import settings
 
 from monitoring import alerts, heartbeats, reports, retention
-from monitoring.notice import NotDeliveredYet
+from monitoring.notice import NotDeliveredYet, Notice
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,12 @@ def alert_slack(dead_letter_id: int, held_back: int = 0) -> None:
 def alert_mail(dead_letter_id: int, held_back: int = 0) -> None:
     """Mail one dead letter to the ADMINS."""
     alerts.deliver("monitoring.alert_mail", dead_letter_id, held_back)
+
+
+@shared_task(name=alerts.TELL, ignore_result=True, **DELIVERY)
+def tell(channel: str, subject: str, text: str, link: str) -> None:
+    """Say something on one channel."""
+    alerts.CHANNELS[channel].send(Notice(subject=subject, text=text, link=link))
 
 
 @shared_task(name="monitoring.heartbeat", soft_time_limit=10, time_limit=15)

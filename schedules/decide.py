@@ -96,8 +96,10 @@ def _sort_out(due: Sequence[float], count: int, now: float, rules: Rules) -> tup
         dropped = missed[: len(missed) - len(kept)]
         if dropped or unseen:
             why = _("Missed; more than the limit of %d to catch up.") % rules.catch_up_limit
-            last = dropped or [missed[0] - 0.001]
-            verdicts.append(_given_up(last, unseen, why))
+            # Of those that were not even looked at, the newest lies somewhere before.
+            verdicts.append(
+                _given_up(dropped, unseen, why) if dropped else _given_up([due[0] - 0.001], unseen - 1, why)
+            )
         return verdicts, [*kept, *prompt], 0
     if prompt:
         return verdicts, prompt, unseen + len(missed)

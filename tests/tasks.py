@@ -178,3 +178,8 @@ def anything(*args, **kwargs):
 @shared_task(name="tests.total")
 def total(first, second, *, times=1):
     return (first + second) * times
+
+
+@shared_task(name="tests.sleep_silently", ignore_result=True)
+def sleep_silently(seconds):
+    time.sleep(seconds)

@@ -15,6 +15,7 @@ from deadletters.models import State
 from monitoring import dashboard, heartbeats, tiles
 from monitoring.workers import Queue, Workers
 from pipelines.models import Run
+from schedules.liveness import Liveness
 
 pytestmark = pytest.mark.django_db
 
@@ -155,6 +156,7 @@ def figures(**changes):
         **{
             "at": now, "open": Count(0), "died_today": Count(0), "oldest": None, "bins": [], "errors": [], "running": [], "runs": [],
             "rates": dashboard.Rates(succeeded=100, failed=0, per_minute=1.0), "heartbeat": now,
+            "beat": Liveness(leader="host:1", age=timedelta(seconds=1)), "broken": [],
             "queues": [Queue(name="default", waiting=0)], "workers": Workers(alive=("a@b",), silent=()), **changes,
         }
     )  # fmt: skip
@@ -171,6 +173,8 @@ def test_nothing_is_told_while_all_is_well():
         ({"workers": None, "queues": None}, "broker"),
         ({"workers": Workers(alive=(), silent=(("a@b", 240.0),))}, "No worker"),
         ({"heartbeat": timezone.now() - timedelta(days=1, hours=1)}, "heartbeat is 1 d 1 h old"),
+        ({"beat": Liveness(leader="host:1", age=timedelta(minutes=2))}, "No beat ticks"),
+        ({"beat": Liveness()}, "No beat ticks"),
         ({"rates": dashboard.Rates(succeeded=90, failed=10, per_minute=1)}, "10.0 % of all tasks failed"),
     ],
 )
