@@ -148,7 +148,10 @@ def _beat(figures: Figures) -> Tile:
         tone = "bad" if figures.heartbeat else "quiet"
         return Tile(page="schedules", title=title, value="–", note=_("no beat leads"), tone=tone)
     note = beat.leader + (_(" and %d standing by") % beat.standing_by if beat.standing_by else "")
-    return Tile(page="schedules", title=title, value=age(beat.age), note=note, tone="bad" if beat.silent else "ok")
+    late = figures.heartbeat and figures.at - figures.heartbeat > heartbeats.LATE
+    return Tile(
+        page="schedules", title=title, value=age(beat.age), note=note, tone="bad" if beat.silent or late else "ok"
+    )
 
 
 def _number(value: int) -> str:

@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from celery import signals, states
+from celery.app.task import get_actual_ignore_result  # type: ignore[attr-defined]  # celery-types is behind
 from django.db import close_old_connections, connection
 
 from schedules.message import COPY_HEADER
@@ -52,7 +53,7 @@ def is_first(task_id: str, copy: str) -> bool:
 
 def on_ended(task: Any, task_id: str, state: str | None, **_kwargs: Any) -> None:
     """In the process that ran it: what stores no result is noted on its occurrence."""
-    stored = not task.ignore_result and state not in {states.REJECTED, states.IGNORED}
+    stored = not get_actual_ignore_result(task, task.request) and state not in {states.REJECTED, states.IGNORED}
     if stored or state == states.RETRY or not task.request.get(COPY_HEADER):
         return
     with connection.cursor() as cursor:

@@ -70,6 +70,7 @@ class Firing:
         """What becomes of each, and up to when it is settled."""
         times: dict[int, tuple[list[float], int]] = {}
         for pk, row in rows.items():
+            self.seat.renew()  # a statement within the transaction: after an outage of weeks this takes its time
             times[pk] = self._times(known[pk], row, now)
         behind = [pk for pk, (_due, count) in times.items() if count > 1]
         newest = dict(self.seat.connection.execute(ledger.NEWEST, (behind,)).fetchall()) if behind else {}

@@ -20,7 +20,7 @@ def prune_occurrences(older_than: timedelta, *, dry_run: bool = False) -> int:
     deleted = 0
     with connection.cursor() as cursor:
         if dry_run:
-            cursor.execute(f"SELECT count(*) {OLD}", facts)  # noqa: S608  (no value is in it)
+            cursor.execute(f"SELECT count(*) {OLD}", facts)
             return int(cursor.fetchone()[0])
         while True:
             cursor.execute(DELETE, facts)

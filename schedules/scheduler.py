@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 # How often a stand-by asks for the lock, and how long after a failure the broker is asked again (seconds).
 STANDBY = 0.25
 BROKER_PAUSE = 0.5
+# Claimed messages that are held in memory.
+KEPT = 10_000
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, DatabaseError, InterfaceError)
 
 
@@ -38,6 +40,7 @@ class Scheduler(CeleryScheduler):
         self.firing = Firing(self.seat, self.plan)
         self.checkup = Checkup(self.seat, self.plan)
         self._unsent: dict[UUID, Parcel] = {}
+        self._more = False  # more is claimed and unsent than is in memory
         self._retry_at = 0.0
         self._looked_at = 0.0
         self._away = False
@@ -86,6 +89,8 @@ class Scheduler(CeleryScheduler):
         self.seat.renew()
         if told := self.seat.listen(0):
             self._hear(told)
+        if self._more and not self._unsent:
+            self._unsent = self._claimed_before()
         if self._unsent and elapsed() >= self._retry_at:
             self._publish(list(self._unsent.values())[:BATCH])
         now = self.seat.now()
@@ -129,7 +134,10 @@ class Scheduler(CeleryScheduler):
         except BrokerAway as problem:
             if not self._unsent:
                 logger.warning("schedules.broker_away", extra={"messages": len(parcels), "reason": str(problem)})
-            self._unsent |= {parcel.id: parcel for parcel in parcels}
+            # A broker that is away for hours does not fill the memory: the ledger has them all.
+            self._more = self._more or len(self._unsent) > KEPT
+            if not self._more:
+                self._unsent |= {parcel.id: parcel for parcel in parcels}
             self._retry_at = elapsed() + BROKER_PAUSE
             return
         sent = [parcel for parcel in parcels if parcel.id not in refused]
@@ -153,7 +161,8 @@ class Scheduler(CeleryScheduler):
     def _claimed_before(self) -> dict[UUID, Parcel]:
         """What was claimed and not sent, as far as the ledger knows: by a beat that died in between, or just now."""
         connection = self.seat.connection
-        found = connection.execute(ledger.UNSENT, (10_000,)).fetchall()
+        found = connection.execute(ledger.UNSENT, (KEPT,)).fetchall()
+        self._more = len(found) == KEPT
         rows = {row.id: row for row in ledger.rows(connection, {pk for _id, pk, _due in found}, also_off=True)}
         gone = [claimed for claimed, pk, _due in found if pk not in rows]
         if gone:

@@ -202,12 +202,11 @@ def test_a_doubled_hour_runs_hourly_jobs_twice_and_daily_jobs_once():
 
 
 def test_the_sun_rises_each_day_except_in_the_polar_night():
-    pytest.importorskip("ephem")
     tokyo = runs(Solar(event="sunrise", latitude=35.68, longitude=139.77), MONDAY, 3)
     assert [f"{run.astimezone(TOKYO):%d %H:%M}" for run in tokyo] == ["24 06:25", "25 06:26", "26 06:27"]
-    tromso = runs(Solar(event="sunrise", latitude=69.65, longitude=18.96), datetime(2026, 11, 25, tzinfo=UTC), 3)
+    tromso = runs(Solar(event="sunrise", latitude=69.65, longitude=18.96), datetime(2026, 11, 20, tzinfo=UTC), 12)
     gaps = [(later - first).days for first, later in pairwise(tromso)]
-    assert gaps[0] > 40
+    assert max(gaps) > 40
 
 
 def test_an_overdue_schedule_runs_now_and_then_goes_on():

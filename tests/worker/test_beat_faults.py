@@ -84,7 +84,7 @@ def test_a_leader_that_is_stopped_between_claim_and_mark_and_wakes_up_later_doub
     dropped = window_worker.output.count("occurrence.second_copy_dropped")
     assert_once_each(fail_once(folder, started, "stop", at))
     # Both beats did send it: without the worker's look it would have run twice.
-    eventually(lambda: window_worker.output.count("occurrence.second_copy_dropped") == dropped + 1)
+    eventually(lambda: window_worker.output.count("occurrence.second_copy_dropped") > dropped)
 
 
 @pytest.mark.parametrize("at", ["claimed", "unmarked"])
@@ -97,7 +97,7 @@ def test_on_rabbitmq_too_a_leader_that_wakes_up_doubles_nothing(folder, started,
     worker = Worker(folder, queue="windows", BROKER_URL=rabbitmq_url)
     try:
         assert_once_each(fail_once(folder, started, "stop", "trusted", BROKER_URL=rabbitmq_url))
-        eventually(lambda: worker.output.count("occurrence.second_copy_dropped") == 1)
+        eventually(lambda: worker.output.count("occurrence.second_copy_dropped") >= 1)
     finally:
         worker.stop()
 
