@@ -124,51 +124,65 @@ def servers() -> Iterator[Servers]:
             postgresql.stop()
 
 
-def measure(at: Servers, kind: str, number: int, peers: str) -> dict[str, float | None]:
+class Peer:
+    """One scheduler: how its rows are written and edited, and how its beat is started."""
+
+    def __init__(self, at: Servers, kind: str, python: str) -> None:
+        self.at, self.kind = at, kind
+        self.tool = [python, "-m", "benchmarks.redbeat_app"]
+        if kind == "redbeat":
+            app = [python, "-m", "celery", "-A", "benchmarks.redbeat_app"]
+            self.command = [*app, "beat", "-S", "redbeat.RedBeatScheduler"]
+        else:
+            self.command = [sys.executable, "-m", "celery", "-A", "config", "beat", "-S", CLASSES[kind]]
+
+    def fill(self, number: int, burst: int, burst_at: float) -> None:
+        if self.kind == "redbeat":
+            self._run("fill", str(number), str(burst), str(burst_at))
+        else:
+            self.at.fill(number, burst, burst_at, triggers=self.kind == "ours")
+
+    def edit(self, row: str) -> float:
+        return float(json.loads(self._run("edit", row))) if self.kind == "redbeat" else self.at.edit(row)
+
+    @contextmanager
+    def beat(self) -> Iterator[psutil.Popen]:
+        command = [*self.command, "--loglevel", "WARNING", "-s", "/dev/null", "--pidfile="]
+        environment = self.at.environment()
+        process = psutil.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(60)
+
+    def _run(self, *arguments: str) -> bytes:
+        command = [*self.tool, *arguments]
+        return subprocess.run(command, cwd=ROOT, env=self.at.environment(), check=True, capture_output=True).stdout
+
+
+def measure(at: Servers, kind: str, number: int, python: str) -> dict[str, float | None]:
     """One scheduler, one size."""
     lead = LEAD[kind][number]
     if lead is None:
         return {}
-    burst = min(1000, number - 20)
+    peer, burst = Peer(at, kind, python), min(1000, number - 20)
     at.redis.flushall()
+    # Writing the entries takes its time, too.
     burst_at = round(time.time() + lead + (number / 300 if kind == "redbeat" else number / 20_000), 3)
-    edited_row = f"row {number - 1}"
-    if kind == "redbeat":
-        peer = [peers, "-m", "benchmarks.redbeat_app"]
-        fill = [*peer, "fill", str(number), str(burst), str(burst_at)]
-        subprocess.run(fill, cwd=ROOT, env=at.environment(), check=True)
-        command = [peers, "-m", "celery", "-A", "benchmarks.redbeat_app", "beat", "-S", "redbeat.RedBeatScheduler"]
-    else:
-        at.fill(number, burst, burst_at, triggers=kind == "ours")
-        command = [sys.executable, "-m", "celery", "-A", "config", "beat", "-S", CLASSES[kind]]
+    peer.fill(number, burst, burst_at)
     began = time.time()
-    process = psutil.Popen(
-        [*command, "--loglevel", "WARNING", "-s", "/dev/null", "--pidfile="],
-        cwd=ROOT,
-        env=at.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.STDOUT,
-    )
-    try:
+    with peer.beat() as process:
         first = at.wait("first", 1)
-        idle_from, since = sum(process.cpu_times()[:2]), time.time()
-        time.sleep(max(0.0, min(IDLE, burst_at - time.time() - 1)))
-        idle = (sum(process.cpu_times()[:2]) - idle_from) / (time.time() - since) if time.time() - since > 1 else None
+        used, since = sum(process.cpu_times()[:2]), time.time()
+        time.sleep(max(0.0, min(IDLE, burst_at - since - 1)))
+        idle = (sum(process.cpu_times()[:2]) - used) / max(time.time() - since, 0.001)
         last = at.wait("burst", burst, PATIENCE + max(0.0, burst_at - time.time()))
-        if kind == "redbeat":
-            told = subprocess.run(
-                [*peer, "edit", edited_row], cwd=ROOT, env=at.environment(), check=True, capture_output=True
-            )
-            edited = float(json.loads(told.stdout))
-        else:
-            edited = at.edit(edited_row)
+        edited = peer.edit(f"row {number - 1}")
         sent = at.wait("edited", 1, 120)
         memory = process.memory_info().rss
-    finally:
-        process.terminate()
-        process.wait(30)
     return {
-        "load": first and first - began, "memory": memory / 2**20, "idle": idle and idle * 100,
+        "load": first and first - began, "memory": memory / 2**20, "idle": idle * 100,
         "edit": sent and sent - edited - 1, "burst": last and last - burst_at,
     }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 import celery
@@ -99,6 +100,10 @@ def _database() -> Iterator[Metric]:
         "state",
         {**dict.fromkeys(SHOWN, 0), **dict(results)},
     )
+    yield from _schedules(now)
+
+
+def _schedules(now: datetime) -> Iterator[Metric]:
     beat = liveness()
     if beat.age is not None:
         yield GaugeMetricFamily(

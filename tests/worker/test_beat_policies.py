@@ -1,8 +1,8 @@
 """What a schedule's policy says happens, and the ledger says why. One real beat for all of it."""
 
-import itertools
 import json
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from django.db import transaction
@@ -88,7 +88,7 @@ def test_overlap_skip_lets_no_run_begin_while_the_one_before_is_alive(worker):
     assert kinds[:3] == ["sent", "skipped", "skipped"]
     assert kinds.count("sent") >= 2
     assert "still alive" in found[1].reason
-    for before, after in itertools.pairwise(found):
+    for before, after in pairwise(found):
         assert before.state != "sent" or after.state != "sent"
 
 
@@ -155,7 +155,7 @@ def test_jitter_puts_each_run_off_by_its_own_time_and_keeps_the_due_time():
     waits = [(one.sent_at - one.due_at).total_seconds() for one in found]
     assert len({round(wait, 1) for wait in waits}) > 2
     assert all(wait >= 0 for wait in waits)
-    gaps = {round((b.due_at - a.due_at).total_seconds()) for a, b in itertools.pairwise(found)}
+    gaps = {round((b.due_at - a.due_at).total_seconds()) for a, b in pairwise(found)}
     assert gaps == {1}
 
 
@@ -193,7 +193,7 @@ def test_an_edit_by_any_means_takes_effect_within_two_seconds_and_counts_from_no
     due = list(
         Occurrence.objects.filter(name="Fast", due_at__gt=at).order_by("due_at").values_list("due_at", flat=True)
     )
-    assert {round((b - a).total_seconds()) for a, b in itertools.pairwise(due)} == {2}
+    assert {round((b - a).total_seconds()) for a, b in pairwise(due)} == {2}
 
 
 def test_an_operators_open_transaction_delays_nobody():
@@ -204,5 +204,40 @@ def test_an_operators_open_transaction_delays_nobody():
         count = Occurrence.objects.filter(name="Held").count()
         eventually(lambda: Occurrence.objects.filter(name="Held").count() > count + 2, patience=10)
     due = list(Occurrence.objects.filter(name="Held").order_by("due_at").values_list("due_at", flat=True))
-    assert {round((b - a).total_seconds()) for a, b in itertools.pairwise(due)} == {1}
+    assert {round((b - a).total_seconds()) for a, b in pairwise(due)} == {1}
     assert json.loads(schedule.args or "[]") == []
+
+
+def test_thousands_that_one_statement_edits_are_known_to_the_beat_in_moments():
+    clock = every("Clock", queue="nobody-listens")
+    hourly = every("Hourly", 1, "hours").interval
+    many = [Schedule(name=f"{n}", task="tests.anything", interval=hourly) for n in range(3000)]
+    Schedule.objects.bulk_create(many)
+
+    def known():
+        return Beat.objects.get(leads_since__isnull=False).schedules
+
+    eventually(lambda: known() == 3002, patience=10, what="3,000 new ones are known")
+    Schedule.objects.filter(interval=hourly).update(enabled=False)
+    eventually(lambda: known() == 1, patience=10, what="that they are off is known")
+    due = list(Occurrence.objects.filter(name="Clock").order_by("due_at").values_list("due_at", flat=True))
+    assert {round((b - a).total_seconds()) for a, b in pairwise(due)} == {1}
+    assert clock.pk
+
+
+def test_stock_models_and_their_saves_reach_the_beat_too():
+    from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+    second, _new = IntervalSchedule.objects.get_or_create(every=1, period="seconds")
+    task = PeriodicTask.objects.create(name="Stock", task="tests.anything", interval=second, queue="nobody-listens")
+    rows("Stock", 2)
+    task.refresh_from_db()
+    task.enabled = False
+    task.save()
+    every("Clock", queue="nobody-listens")
+    rows("Clock", 2)
+    count = Occurrence.objects.filter(name="Stock").count()
+    rows("Clock", 4)
+    assert Occurrence.objects.filter(name="Stock").count() == count
+    task.delete()
+    assert Occurrence.objects.filter(name="Stock").exists()
