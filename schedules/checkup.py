@@ -8,7 +8,7 @@ from celery import current_app
 
 from schedules import ledger
 from schedules.election import Seat
-from schedules.message import Unusable, compose
+from schedules.message import Unusable, compose, refused_arguments
 from schedules.plan import Plan, key_of
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Checkup:
                 check_arguments: Any = task.__header__  # type: ignore[attr-defined]  # celery-types is behind
                 check_arguments(*message.args, **message.kwargs)
         except TypeError as problem:
-            raise Unusable(f"{row.task} does not take these arguments: {problem}") from problem
+            raise Unusable(refused_arguments(row.task, problem)) from problem
         except Exception as problem:  # whatever a row holds, it must not stop the others
             raise Unusable(f"Its time cannot be computed: {problem}") from problem
 

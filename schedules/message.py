@@ -48,6 +48,11 @@ def compose(row: Any) -> Message:
     )
 
 
+def refused_arguments(task: str, problem: TypeError) -> str:
+    """What is said when a task does not take what a schedule sends."""
+    return _("%(task)s does not take these arguments: %(reason)s") % {"task": task, "reason": problem}
+
+
 def _json(text: str | None, field: str, empty: Any) -> Any:
     if not text or (text in {"[]", "{}"} and text == json.dumps(empty)):
         return type(empty)()

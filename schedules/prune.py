@@ -1,6 +1,7 @@
 """Forget occurrences by age. The newest of each schedule stays: it says what was sent last."""
 
 from datetime import timedelta
+from typing import Any
 
 from django.db import connection
 
@@ -16,12 +17,13 @@ DELETE = f"DELETE FROM schedules_occurrence WHERE id IN (SELECT old.id {OLD} LIM
 
 def prune_occurrences(older_than: timedelta, *, dry_run: bool = False) -> int:
     """Delete what is older; returns how many were (or would be)."""
-    facts = {"age": older_than, "batch": BATCH}
-    deleted = 0
+    facts: dict[str, Any] = {"age": older_than, "batch": BATCH}
+    deleted: int = 0
     with connection.cursor() as cursor:
         if dry_run:
             cursor.execute(f"SELECT count(*) {OLD}", facts)
-            return int(cursor.fetchone()[0])
+            (count,) = cursor.fetchone() or (0,)
+            return int(count)
         while True:
             cursor.execute(DELETE, facts)
             deleted += cursor.rowcount

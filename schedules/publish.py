@@ -8,9 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError
 
-from schedules.message import COPY_HEADER, Unusable, compose
+from schedules.message import COPY_HEADER, Unusable, compose, refused_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -73,18 +73,21 @@ class Publisher:
         """Publish one; returns why it can never be, or nothing."""
         try:
             message = compose(parcel.row)
-            options = {**message.options, "task_id": str(parcel.id), "producer": producer, "retry": False}
-            options["headers"] = {**options["headers"], BEAT_HEADER: True, COPY_HEADER: str(uuid.uuid4())}
-            task = self.app.tasks.get(message.task)
+        except Unusable as problem:
+            return str(problem)
+        options = {**message.options, "task_id": str(parcel.id), "producer": producer, "retry": False}
+        options["headers"] = {**options["headers"], BEAT_HEADER: True, COPY_HEADER: str(uuid.uuid4())}
+        task = self.app.tasks.get(message.task)
+        try:
             if task:
                 task.apply_async(tuple(message.args), message.kwargs, **options)
             else:
                 self.app.send_task(message.task, message.args, message.kwargs, **options)
-        except Unusable as problem:
-            return str(problem)
         except Exception as problem:  # one row must not stop the others
             if isinstance(problem, self._broker_errors()):
                 raise
+            if isinstance(problem, TypeError):
+                return refused_arguments(message.task, problem)
             logger.exception("schedule.refused", extra={"schedule": parcel.row.name})
             return f"{type(problem).__name__}: {problem}"
         return ""
@@ -99,6 +102,6 @@ class Publisher:
 
     def _broker_errors(self) -> tuple[type[Exception], ...]:
         if self._producer is None:
-            return (OperationalError, OSError)
+            return (OperationalError, BatchPublishError, OSError)
         connection = self._producer.__connection__
-        return (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
+        return (OperationalError, BatchPublishError, OSError, *connection.connection_errors, *connection.channel_errors)

@@ -65,6 +65,11 @@ class Scheduler(CeleryScheduler):
         except (*AWAY, Deposed) as problem:
             self._step_down(problem)
             time.sleep(STANDBY)
+        except Exception as problem:
+            # Nothing that is foreseen. The process stays, for what another beat may manage, or this one at its next try.
+            logger.exception("schedules.failed")
+            self._step_down(problem)
+            time.sleep(HEARTBEAT)
         return 0.0
 
     def close(self) -> None:
