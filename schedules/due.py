@@ -35,7 +35,8 @@ PERIODS = {
 LONGEST = timedelta(days=3650)
 # A walk of so many due times takes 50 ms.
 WALKED = 2000
-WEEK = 7 * 86_400
+# Where it goes on after that: a week, a day, an hour ago.
+WINDOWS = (7 * 86_400, 86_400, 3600)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,16 +222,20 @@ def next_runs(timing: Timing, *, anchor: float, now: float) -> Iterator[datetime
 def between(timing: Timing, anchor: float, now: float, *, limit: int) -> tuple[list[float], int]:
     """The newest `limit` due times after `anchor` and up to `now`, oldest first, and how many there are in all.
 
-    Of many thousands only the first WALKED and those of the last week are counted.
+    Of many thousands only the first ones and those of the last week are counted.
     """
     skipped = 0
     if isinstance(timing, Every):
         skipped = max(0, int((now - anchor) // timing.seconds) - limit)
         anchor += skipped * timing.seconds
-    found, count = _walk(timing, anchor, now, limit)
-    if count == WALKED and (late := _walk(timing, max(found[-1], now - WEEK), now, limit))[1]:
-        found, count = [*found, *late[0]][-limit:], count + late[1]
-    return found, skipped + count
+    found, walked = _walk(timing, anchor, now, limit)
+    count = skipped + walked
+    for window in WINDOWS:
+        if walked < WALKED:
+            break
+        late, walked = _walk(timing, max(found[-1], now - window), now, limit)
+        found, count = [*found, *late][-limit:], count + walked
+    return found, count
 
 
 def _walk(timing: Timing, anchor: float, now: float, limit: int) -> tuple[list[float], int]:
