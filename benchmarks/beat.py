@@ -153,8 +153,8 @@ class Peer:
         try:
             yield process
         finally:
-            process.terminate()
-            process.wait(60)
+            process.kill()  # nothing that matters is lost, and one of them takes a minute to end
+            process.wait()
 
     def _run(self, *arguments: str) -> bytes:
         command = [*self.tool, *arguments]

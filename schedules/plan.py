@@ -232,7 +232,11 @@ def _timing(kind: str, row: tuple[Any, ...]) -> due.Timing:
         return due.Cron.parse(" ".join(field.replace(" ", "") for field in row[1:6]), ZoneInfo(row[6]))
     if kind == "interval":
         every = due.Every(number=row[1], period=row[2])
-        if not 1 <= every.seconds <= due.LONGEST.total_seconds():
+        try:
+            possible = 1 <= every.seconds <= due.LONGEST.total_seconds()
+        except OverflowError:
+            possible = False
+        if not possible:
             raise Unusable("An interval is at least a second and at most ten years.")
         return every
     if kind == "solar":
