@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from celery import Celery
-from kombu.exceptions import BatchPublishError, OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # the stubs are behind
 
 from schedules.message import COPY_HEADER, Unusable, compose, refused_arguments
 
