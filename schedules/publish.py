@@ -10,7 +10,7 @@ from uuid import UUID
 from celery import Celery
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # the stubs are behind
 
-from schedules.message import COPY_HEADER, Unusable, compose, refused_arguments
+from schedules.message import COPY_HEADER, ROUTING, Unusable, compose, refused_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class Publisher:
     def __init__(self, app: Celery) -> None:
         self.app = app
         self._producer: Any = None
+        self._declared: set[tuple[Any, ...]] = set()  # where messages went on this connection
 
     def send(self, parcels: Sequence[Parcel], *, before_each: Callable[[], None]) -> dict[UUID, str]:
         """Send them in one flush where the transport can; returns why some can never be sent. `before_each` may raise to stop it.
@@ -63,6 +64,7 @@ class Publisher:
     def close(self) -> None:
         """Let the connection go. Never raises."""
         producer, self._producer = self._producer, None
+        self._declared.clear()
         if producer is not None:
             try:
                 producer.__connection__.release()
@@ -78,6 +80,9 @@ class Publisher:
         options = {**message.options, "task_id": str(parcel.id), "producer": producer, "retry": False}
         options["headers"] = {**options["headers"], BEAT_HEADER: True, COPY_HEADER: str(uuid.uuid4())}
         task = self.app.tasks.get(message.task)
+        way = (message.task, *map(message.options.get, ROUTING))
+        if way in self._declared:
+            options["declare"] = ()  # kombu would bind the queue anew for each message, to find that it is there
         try:
             if task:
                 task.apply_async(tuple(message.args), message.kwargs, **options)
@@ -90,6 +95,7 @@ class Publisher:
                 return refused_arguments(message.task, problem)
             logger.exception("schedule.refused", extra={"schedule": parcel.row.name})
             return f"{type(problem).__name__}: {problem}"
+        self._declared.add(way)
         return ""
 
     def _connected(self) -> Any:
