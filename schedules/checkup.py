@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from celery import current_app
+from psycopg.errors import LockNotAvailable
 
 from schedules import ledger
 from schedules.election import Seat
@@ -35,7 +36,7 @@ class Checkup:
         wanted = list(ids)
         broken = self._find(ledger.rows(self.seat.connection, wanted))
         self._mark(broken)
-        self.seat.connection.execute(ledger.MEND, ([pk for pk in wanted if pk not in broken],))
+        self._write(ledger.MEND, [pk for pk in wanted if pk not in broken])
         self.plan.broken = {}
 
     def slice(self) -> None:
@@ -47,7 +48,7 @@ class Checkup:
         broken = self._find(rows)
         self._mark(broken)
         end = rows[-1].id if len(rows) == SLICE else None
-        self.seat.connection.execute(ledger.MEND_BETWEEN, (self._at, end, end, list(broken)))
+        self._write(ledger.MEND_BETWEEN, self._at, end, end, list(broken))
         self._at = end or 0
         self.plan.broken = {}
 
@@ -77,7 +78,14 @@ class Checkup:
     def _mark(self, broken: dict[int, str]) -> None:
         if not broken:
             return
-        marked = self.seat.connection.execute(ledger.BREAK, (list(broken), list(broken.values()))).rowcount
-        if marked:
+        if self._write(ledger.BREAK, list(broken), list(broken.values())):
             for pk, reason in broken.items():
                 logger.error("schedule.broken", extra={"schedule_id": pk, "reason": reason})
+
+    def _write(self, statement: str, *values: Any) -> int:
+        """Execute it; a row that somebody holds is marked in another round. Returns how many rows it changed."""
+        try:
+            return self.seat.connection.execute(statement, values).rowcount
+        except LockNotAvailable:
+            logger.info("schedules.row_is_held")
+            return 0

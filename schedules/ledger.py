@@ -75,11 +75,15 @@ NEWEST = """
     SELECT wanted.id, extract(epoch FROM (SELECT max(due_at) FROM schedules_occurrence WHERE schedule_id = wanted.id AND by = ''))::float8
       FROM unnest(%s::int[]) AS wanted (id)
 """
+# A policy that somebody is editing is left to them; the next due time asks again.
 PAUSE = """
     UPDATE schedules_policy SET paused_at = now(), paused_until = NULL, pause_reason = left(%s, 500), paused_by = 'beat'
-     WHERE schedule_id = %s AND paused_at IS NULL
+     WHERE schedule_id IN (SELECT schedule_id FROM schedules_policy WHERE schedule_id = %s AND paused_at IS NULL FOR UPDATE SKIP LOCKED)
 """
-RESUME = "UPDATE schedules_policy SET resumed_at = paused_until, paused_at = NULL, paused_until = NULL WHERE schedule_id = ANY(%s) AND paused_until <= now()"
+RESUME = """
+    UPDATE schedules_policy SET resumed_at = paused_until, paused_at = NULL, paused_until = NULL
+     WHERE schedule_id IN (SELECT schedule_id FROM schedules_policy WHERE schedule_id = ANY(%s) AND paused_until <= now() FOR UPDATE SKIP LOCKED)
+"""
 BREAK = """
     INSERT INTO schedules_broken (schedule_id, reason, since)
     SELECT task.id, left(told.reason, 500), now() FROM unnest(%s::int[], %s::text[]) AS told (id, reason)
