@@ -129,7 +129,7 @@ def _connect(name: str) -> psycopg.Connection[Any]:
     )  # fmt: skip
     limit = str(int(LEASE * 1000))
     settings = {
-        "idle_session_timeout": limit, "idle_in_transaction_session_timeout": limit, "tcp_user_timeout": limit, "lock_timeout": "2000",
+        "idle_session_timeout": limit, "idle_in_transaction_session_timeout": limit, "tcp_user_timeout": limit, "lock_timeout": "250",
         "tcp_keepalives_idle": "2", "tcp_keepalives_interval": "1", "tcp_keepalives_count": "2", "timezone": "UTC",
     }  # fmt: skip
     for setting, value in settings.items():
