@@ -45,6 +45,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.csp.ContentSecurityPolicy",
+    "config.viewer_zone.ViewerZoneMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -203,6 +204,8 @@ DEADLETTERS_REDIS_URL = ENV.REDIS_URL or (CELERY_BROKER_URL if _broker.scheme.st
 RETENTION_DAYS = ENV.RETENTION_DAYS
 # Where the page of a dead letter shows the workflow that it died in.
 DEADLETTERS_RUN_URL = "pipelines.links.run_url"
+# Where the list of schedules finds the dead letters of their tasks.
+SCHEDULES_LETTER_URLS = "deadletters.links.letter_urls"
 
 SLACK_WEBHOOK_URL = ENV.SLACK_WEBHOOK_URL
 ADMINS = [(address, address) for address in ENV.ADMINS]

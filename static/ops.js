@@ -119,20 +119,26 @@ function poll(box) {
 }
 document.querySelectorAll("[data-poll]").forEach(poll);
 
-/* 4. Live preview: <form data-preview="/url" data-into="#box">; data-preview-fields="a b" narrows what is sent. The last answer wins. */
-for (const form of document.querySelectorAll("form[data-preview]")) {
-  const only = form.dataset.previewFields?.split(" ");
-  let timer, asked;
+/* 4. Live preview: [data-preview="/url"] of a form, or in one, is (or fills `data-into`) what the server makes of what is typed;
+   data-preview-fields="a b" narrows what is sent. The last answer wins. */
+for (const host of document.querySelectorAll("[data-preview]")) {
+  const form = host.closest("form");
+  const only = host.dataset.previewFields?.split(" ");
+  const secret = (name) => name === "csrfmiddlewaretoken" || (only && !only.includes(name));
+  const typed = () => String(new URLSearchParams([...new FormData(form)].filter(([name, value]) => !secret(name) && typeof value === "string")));
+  let timer, asked, shown = typed();
   const show = async () => {
+    const query = typed();
+    if (query === shown) return;
+    shown = query;
     asked?.abort();
     asked = new AbortController();
-    const secret = (name) => name === "csrfmiddlewaretoken" || (only && !only.includes(name));
-    const query = new URLSearchParams([...new FormData(form)].filter(([name, value]) => !secret(name) && typeof value === "string"));
+    const into = host.dataset.into ? find(host.dataset.into) : host;
     try {
-      const response = await fetch(`${form.dataset.preview}?${query}`, { signal: asked.signal, headers: { "X-Fragment": "1" }, redirect: "manual" });
-      if (response.ok) find(form.dataset.into).innerHTML = await response.text();
+      const response = await fetch(`${host.dataset.preview}?${query}`, { signal: asked.signal, headers: { "X-Fragment": "1" }, redirect: "manual" });
+      if (response.ok) into.innerHTML = await response.text();
     } catch (problem) {
-      if (problem.name !== "AbortError") find(form.dataset.into).textContent = words("No answer from the server.");
+      if (problem.name !== "AbortError") into.textContent = words("No answer from the server.");
     }
   };
   const later = (event) => {
@@ -197,3 +203,6 @@ document.addEventListener("click", async (event) => {
   button.textContent = words("Copied");
   setTimeout(() => { button.textContent = before; }, 1500);
 });
+
+/* 9. The server tells times by the clocks of whoever looks (config/viewer_zone.py), from the second page on. */
+document.cookie = `zone=${encodeURIComponent(Intl.DateTimeFormat().resolvedOptions().timeZone)}; path=/; max-age=31536000; SameSite=Lax`;
