@@ -19,6 +19,7 @@ OPERATORS = (
     "schedules.add_schedule",
     "schedules.change_schedule",
     "schedules.delete_schedule",
+    "schedules.enable_schedule",
     "schedules.run_schedule",
 )
 GROUPS = {"Responders": RESPONDERS, "Operators": OPERATORS}

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 from celery import current_app
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django_celery_beat.models import PeriodicTask
@@ -29,7 +28,10 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
         proxy = True
         verbose_name = gettext_lazy("schedule")
         verbose_name_plural = gettext_lazy("schedules")
-        permissions = (("run_schedule", "Can run schedules now"),)
+        permissions = (
+            ("run_schedule", "Can run schedules now"),
+            ("enable_schedule", "Can turn schedules on and off"),
+        )
 
     def __str__(self) -> str:
         return str(self.name)
@@ -95,12 +97,6 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
     def next_run(self) -> datetime | None:
         """The next run of an enabled, usable schedule."""
         return next(self.next_runs(), None) if self.enabled and not self.problem else None
-
-    @property
-    def last_run(self) -> datetime | None:
-        """When it last ran: by beat's note, else (a new time clears that) by the newest result, if the query brought it."""
-        outcome = getattr(self, "outcome", None)
-        return self.last_run_at or (parse_datetime(outcome["at"]) if outcome else None)
 
     @cached_property
     def problem(self) -> str:

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from schedules.edit import record
+from schedules import trail
 from schedules.models import Policy, Schedule
 
 
@@ -34,7 +34,7 @@ def pause(schedule: Schedule, *, reason: str, by: User, until: datetime | None =
     }
     Policy.objects.update_or_create(schedule_id=schedule.pk, defaults=facts)
     end = f" until {until:%Y-%m-%d %H:%M %Z}" if until else ""
-    record(schedule, by, f"Paused{end}: {reason}")
+    trail.acted(schedule, by, f"Paused{end}: {reason}")
 
 
 @transaction.atomic
@@ -44,5 +44,5 @@ def resume(schedule: Schedule, *, by: User) -> bool:
     facts = {"paused_at": None, "paused_until": None, "resumed_at": timezone.now()}
     changed = Policy.objects.filter(schedule_id=schedule.pk, paused_at__isnull=False).update(**facts)
     if changed:
-        record(schedule, by, "Resumed.")
+        trail.acted(schedule, by, "Resumed.")
     return bool(changed)

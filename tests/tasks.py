@@ -183,3 +183,8 @@ def total(first, second, *, times=1):
 @shared_task(name="tests.sleep_silently", ignore_result=True)
 def sleep_silently(seconds):
     time.sleep(seconds)
+
+
+@shared_task(name="tests.typed")
+def typed(count: int, name: str, ratio: float = 0.5, deep: bool = False, rest=None):
+    return [count, name, ratio, deep, rest]
