@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -15,7 +16,7 @@ from schedules import edit, pause, trail
 from schedules.forms import ScheduleForm
 from schedules.models import Schedule
 from schedules.spec import Change, Spec, changes, compact, spec_of
-from schedules.typed import BadSpec, typed
+from schedules.typed import BadSpec, default_zone, typed
 
 CHUNK = 500
 # Fields of the form that a file calls otherwise.
@@ -37,7 +38,7 @@ class Step:
     changes: list[Change] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     schedule: Schedule | None = None
-    spec: Spec = field(default_factory=dict)
+    paused: dict[str, str | None] | None = None
 
 
 class FileForm(ScheduleForm):
@@ -104,41 +105,46 @@ def _rows() -> Any:
 
 def _step(spec: Spec, saved: Schedule | None, *, anyway: bool) -> Step:
     before = spec_of(saved) if saved else None
-    if before and not changes(before, {"timezone": before.get("timezone"), **spec}):
+    if before and not changes(before, {**({"timezone": default_zone()} if "cron" in spec else {}), **spec}):
         return Step(act="unchanged", name=spec["name"])
     try:
         data = typed(spec)
     except BadSpec as problem:
         return _refused(spec["name"], [(problem.key, str(problem))])
-    if why := _bad_pause(spec.get("paused")):
-        return _refused(spec["name"], [("paused", why)])
+    try:
+        paused = _read_pause(spec.get("paused"))
+    except BadSpec as problem:
+        return _refused(spec["name"], [(problem.key, str(problem))])
     form = FileForm(data | {"anyway": anyway}, instance=copy.copy(saved) if saved else None)
     if not form.is_valid():
         return _refused(
             spec["name"], [(KEYS.get(name, name), str(why)) for name, whys in form.errors.items() for why in whys]
         )
-    after = spec_of(form.instance) | {"paused": spec.get("paused")}
+    after = spec_of(form.instance) | {"paused": paused}
     found = changes(before or {}, after if before else compact(after))
     if before and not found:
         return Step(act="unchanged", name=spec["name"])
     return Step(
-        act="change" if before else "create", name=spec["name"], changes=found, schedule=form.instance, spec=spec
+        act="change" if before else "create", name=spec["name"], changes=found, schedule=form.instance, paused=paused
     )
 
 
-def _bad_pause(paused: Any) -> str:
-    """Why this is no pause, or nothing."""
+def _read_pause(paused: Any) -> dict[str, str | None] | None:
     if paused is None:
-        return ""
+        return None
     if not isinstance(paused, dict) or not str(paused.get("reason") or "").strip():
-        return _("A pause is {reason: …}, with until: … where it has an end.")
+        raise BadSpec("paused", _("A pause is {reason: …}, with until: … where it has an end."))
+    if not paused.get("until"):
+        return {"reason": str(paused["reason"]), "until": None}
     try:
-        until = paused.get("until") and parse_datetime(str(paused["until"]))
+        until = parse_datetime(str(paused["until"]))
     except ValueError:
         until = None
-    if paused.get("until") and (until is None or until.tzinfo is None):
-        return _("“until” is a time with its offset, like 2026-12-01T09:00:00+00:00.")
-    return _("Its end has passed.") if until and until <= timezone.now() else ""
+    if until is None or until.tzinfo is None:
+        raise BadSpec("paused", _("“until” is a time with its offset, like 2026-12-01T09:00:00+00:00."))
+    if until <= timezone.now():
+        raise BadSpec("paused", _("Its end has passed."))
+    return {"reason": str(paused["reason"]), "until": until.astimezone(UTC).isoformat()}
 
 
 def _refused(name: str, problems: list[tuple[str, str]]) -> Step:
@@ -164,9 +170,9 @@ def _needs(step: Step) -> Iterator[str]:
 def _pause(step: Step, by: User) -> None:
     if step.schedule is None or not any(change.key == "paused" for change in step.changes):
         return
-    if paused := step.spec.get("paused"):
-        until = paused.get("until") and parse_datetime(str(paused["until"]))
-        pause.pause(step.schedule, reason=str(paused.get("reason", "")), until=until, by=by)
+    if step.paused:
+        until = parse_datetime(step.paused["until"] or "")
+        pause.pause(step.schedule, reason=str(step.paused["reason"]), until=until, by=by)
     else:
         pause.resume(step.schedule, by=by)
 

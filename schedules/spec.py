@@ -136,7 +136,7 @@ def shown(value: Any) -> str:
     """A value in one line; an absent one as a dash."""
     if value is None or value == "":
         return "–"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def compact(spec: Spec) -> Spec:
@@ -179,5 +179,5 @@ def _moment(moment: datetime | None) -> str | None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal as JSON is: 1, 1.0 and true are three things."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    """Equal as JSON is: 1, 1.0 and true are three things. A date, which a file may hold, equals none of ours."""
+    return json.dumps(one, sort_keys=True, default=str) == json.dumps(other, sort_keys=True, default=str)

@@ -41,14 +41,19 @@ def typed(spec: Mapping[str, Any]) -> dict[str, Any]:
     data |= {key: _json(full[key]) for key in ("args", "kwargs", "headers")}
     data |= {key: _flag(key, full[key]) for key in ("enabled", "one_off")}
     data |= {field: str(full.get(key) or "") for field, key in MOMENTS.items()}
-    data |= {"timezone": str(full.get("timezone") or current_app.conf.timezone), "arguments": "json"}
+    data |= {"timezone": str(full.get("timezone") or default_zone()), "arguments": "json"}
     return data | _timing(times[0], full[times[0]])
+
+
+def default_zone() -> str:
+    """The zone of a schedule that names none."""
+    return str(current_app.conf.timezone)
 
 
 def initial(schedule: Schedule) -> dict[str, Any]:
     """What the form shows for a saved schedule, its moments by the clocks of its zone; also for a row that cannot run."""
     if not schedule.scheduler:
-        return {"timezone": str(current_app.conf.timezone), "args": "[]", "kwargs": "{}", "headers": "{}"}
+        return {"timezone": default_zone(), "args": "[]", "kwargs": "{}", "headers": "{}"}
     data = typed(spec_of(schedule) | {"timezone": schedule.zone.key})
     del data["arguments"]  # the form knows better which of the two fits
     for field in MOMENTS:

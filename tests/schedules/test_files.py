@@ -257,3 +257,28 @@ def test_a_row_that_cannot_run_is_exported_as_it_is(schedule, file, capsys):
 def test_the_edit_of_a_schedule_that_is_placed_again_is_no_change(schedule):
     edit.place(schedule, schedule.timing)
     assert edit.save(schedule) == []
+
+
+def test_times_are_read_however_yaml_has_them(schedule, admin_user, file, capsys):
+    file.write_text(
+        "- name: Ten\n  task: tests.anything\n  every: 10 minutes\n  start: 2030-01-01T09:00:00+09:00\n  end: '2031-01-01 00:00'\n"
+        "  paused: {reason: audit, until: 2030-06-01 00:00:00+00:00}\n"
+    )
+    assert run(file, "--as", "admin", capsys=capsys)[0] == 0
+    saved = spec_of(Schedule.objects.get())
+    assert saved["start"] == "2030-01-01T00:00:00+00:00"
+    assert saved["paused"] == {"reason": "audit", "until": "2030-06-01T00:00:00+00:00"}
+    assert "1 unchanged" in run(file, "--dry-run", capsys=capsys)[1]
+    file.write_text(
+        "- {name: Ten, task: tests.anything, every: 10 minutes, paused: {reason: audit, until: 2020-01-01 00:00:00+00:00}}"
+    )
+    assert "Its end has passed." in run(file, "--dry-run", capsys=capsys)[1]
+
+
+def test_a_cron_line_without_a_zone_is_in_that_of_celery(admin_user, file, capsys):
+    file.write_text("- {name: A, task: tests.anything, cron: 0 9 * * *, timezone: Europe/Berlin}")
+    run(file, "--as", "admin", capsys=capsys)
+    file.write_text("- {name: A, task: tests.anything, cron: 0 9 * * *}")
+    assert "timezone: Europe/Berlin → Asia/Tokyo" in run(file, "--dry-run", capsys=capsys)[1]
+    run(file, "--as", "admin", capsys=capsys)
+    assert "1 unchanged" in run(file, "--dry-run", capsys=capsys)[1]

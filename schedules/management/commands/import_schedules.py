@@ -73,7 +73,9 @@ class Command(BaseCommand):
     def _say(self, steps: list[Step], specs: list[Spec], options: dict[str, Any], *, written: bool) -> None:
         counts = Counter(step.act for step in steps)
         if options["json"]:
-            self.stdout.write(json.dumps({"written": written, **_as_json(steps)}, indent=2, ensure_ascii=False))
+            self.stdout.write(
+                json.dumps({"written": written, **_as_json(steps)}, indent=2, ensure_ascii=False, default=str)
+            )
             return
         for step in steps:
             for line in lines(step):
