@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 from itertools import islice
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from django import forms
@@ -19,6 +19,7 @@ from schedules.models import Schedule
 from schedules.parameter_fields import ParameterFields
 from schedules.parameters import check_types
 from schedules.policy_fields import PolicyFields
+from schedules.spec import digest, spec_of
 from schedules.typed import initial
 
 KINDS = (("cron", _("Cron line")), ("every", _("Every …")), ("once", _("Once at")), ("solar", _("By the sun")))
@@ -65,6 +66,8 @@ class ScheduleForm(forms.ModelForm, ParameterFields, PolicyFields):  # type: ign
     headers = JSONText(label=_("Headers"), kind=dict, help_text=_("Headers of the message, a JSON object."))
     start = LocalDateTime(label=_("Start date"), help_text=_("Nothing runs before. Empty: at once."))
     end = LocalDateTime(label=_("End date"), help_text=_("Nothing runs from then on. Empty: it goes on."))
+    # What was saved when the form was opened.
+    seen = forms.CharField(required=False, widget=forms.HiddenInput)
     anyway = forms.BooleanField(
         label=_("Schedule it anyway"),
         required=False,
@@ -111,6 +114,7 @@ class ScheduleForm(forms.ModelForm, ParameterFields, PolicyFields):  # type: ign
             self.fields["enabled"].disabled = True
             self.initial["enabled"] = bool(self.instance.pk and self.instance.enabled)
         self.add_parameter_fields()
+        self.initial["seen"] = digest(spec_of(self.instance)) if self.instance.pk else ""
 
     def clean_expire_seconds(self) -> int | None:
         """At least one second: beat takes 0 for none."""
@@ -128,6 +132,7 @@ class ScheduleForm(forms.ModelForm, ParameterFields, PolicyFields):  # type: ign
             self._place(data, zone)
             data["one_off"] = bool(data.get("one_off")) or isinstance(self.timing, due.Once)
         self._check_call(data)
+        self._check_seen(data)
         self.read_policy(self.instance, data)
         for field in ("args", "kwargs", "headers"):
             if field in data:
@@ -170,6 +175,14 @@ class ScheduleForm(forms.ModelForm, ParameterFields, PolicyFields):  # type: ign
         # A queue that is saved already may be short of workers for a while; the edit is of something else.
         if queue and queue != self.initial.get("queue") and not data["anyway"]:
             self._read(lambda: calls.check_queue(queue))
+
+    def _check_seen(self, data: dict[str, Any]) -> None:
+        """Two people who edit at once: the second is told, and may insist by saving again."""
+        if data.get("seen") and data["seen"] != self.initial["seen"]:
+            again = cast("Any", self.data).copy()
+            again["seen"] = self.initial["seen"]
+            self.data = again
+            self.add_error(None, _("Somebody changed it while you had it open; its history says what. Save again to make yours count."))  # fmt: skip
 
     def _fit(self, *call: Any) -> None:
         calls.check_call(*call)

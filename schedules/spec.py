@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
@@ -144,6 +145,12 @@ def compact(spec: Spec) -> Spec:
     return {
         key: spec[key] for key in LABELS if key in spec and not (key in DEFAULTS and _same(spec[key], DEFAULTS[key]))
     }
+
+
+def digest(spec: Spec) -> str:
+    """The same for two specs whose keys in the form are the same."""
+    told = {key: value for key, value in spec.items() if key != "paused"}
+    return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _timing(schedule: Schedule) -> Spec:

@@ -307,3 +307,19 @@ def test_somebody_who_may_not_enable_leaves_it_as_it_is(typed):
     off = {name: value for name, value in typed.items() if name != "enabled"}
     form_of_others(off, instance=Schedule.objects.get()).save()
     assert Schedule.objects.get().enabled
+
+
+def test_the_second_of_two_who_edit_at_once_is_told_and_may_insist(typed):
+    ScheduleForm(typed).save()
+    saved = Schedule.objects.get()
+    seen = ScheduleForm(instance=saved)["seen"].value()
+    ScheduleForm(typed | {"description": "First", "seen": seen}, instance=saved).save()
+    Schedule.objects.update(last_run_at=timezone.now(), total_run_count=1)  # beat's notes are no edit
+    form = ScheduleForm(typed | {"description": "Second", "seen": seen}, instance=Schedule.objects.get())
+    assert "Somebody changed it" in str(form.non_field_errors())
+    assert Schedule.objects.get().description == "First"
+    again = ScheduleForm(
+        typed | {"description": "Second", "seen": form["seen"].value()}, instance=Schedule.objects.get()
+    )
+    again.save()
+    assert Schedule.objects.get().description == "Second"
