@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
@@ -12,10 +11,11 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     JsonConfigSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from config.values import Days, Keys, List, Numbers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -24,8 +24,37 @@ VAR_DIR = Path(os.environ.get("VAR_DIR") or BASE_DIR / "var").absolute()
 # `manage.py up` writes the addresses and secrets of this machine's servers here (mode 0600); the real environment wins over it.
 LOCAL_ENVIRONMENT = VAR_DIR / "environment.json"
 
-# Comma-separated in the environment: NAME=a,b,c
-List = Annotated[list[str], NoDecode]
+# What arguments, headers and texts call their secrets.
+SECRET_NAMES = [
+    "password",
+    "passwd",
+    "pwd",
+    "passphrase",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "access_key",
+    "private_key",
+    "signing_key",
+    "encryption_key",
+    "authorization",
+    "auth",
+    "bearer",
+    "credential",
+    "cookie",
+    "sessionid",
+    "session_id",
+    "session_key",
+    "dsn",
+    "card",
+    "cvv",
+    "cvc",
+    "ssn",
+    "iban",
+    "pin",
+    "otp",
+]
 
 
 class Environment(BaseSettings):
@@ -120,8 +149,35 @@ class Environment(BaseSettings):
     DEADLETTERS_REDIS_LIST: str = Field(
         "", description="Also push each new letter as JSON to this Redis list, e.g. `dead_letter_queue`."
     )
+    DEADLETTERS_REDACT_NAMES: List = Field(
+        SECRET_NAMES,
+        description="Names of arguments, keys and headers whose values are masked wherever people or logs see them, comma-separated.",
+    )
+    DEADLETTERS_REDACT_TASKS: dict[str, list[str | int]] = Field(
+        {},
+        description='More masked arguments of single tasks, by name or by position from 0: `{"shop.pay": ["holder", 0]}`.',
+    )
+    DEADLETTERS_KEYS: Keys = Field(
+        [],
+        description="Keys that seal stored payloads, newest first, comma-separated; `manage.py reseal_dead_letters --new-key` makes one. Empty: stored as they are.",
+    )
+    DEADLETTERS_KEEP_PER_ERROR: int = Field(
+        10_000, ge=1, description="Letters of one error that are kept with their traceback; more are kept without it."
+    )
+    DEADLETTERS_KEEP_PAYLOADS_PER_ERROR: int = Field(
+        0,
+        ge=0,
+        description="Letters of one error that are kept with their message; more cannot be replayed. 0: every message is kept.",
+    )
     RETENTION_DAYS: int = Field(
         90, ge=1, description="Days after which resolved and discarded letters and old results are pruned."
+    )
+    DEADLETTERS_RETENTION_DAYS: Days = Field(
+        {},
+        description="The same for letters in one state, `resolved=30,discarded=365`. Open letters are pruned only if `open` is named here or below.",
+    )
+    DEADLETTERS_RETENTION_COUNT: Numbers = Field(
+        {}, description="How many letters in one state are kept, the newest ones: `resolved=100000`. Unnamed: all."
     )
 
     # --- Alerts and monitoring --------------------------------------------------------------------------------------
@@ -141,11 +197,6 @@ class Environment(BaseSettings):
 
     # --- Tests of this platform -------------------------------------------------------------------------------------
     FAULT: str = Field("", description="Point at which a process kills itself, for crash tests. Never in production.")
-
-    @field_validator("SECRET_KEY_FALLBACKS", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "ADMINS", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @field_validator("TIME_ZONE", "CELERY_TIMEZONE")
     @classmethod
