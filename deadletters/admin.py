@@ -21,11 +21,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
 
+from deadletters import payload
 from deadletters.discard import NotDiscardable, discard, discard_many, restore
 from deadletters.errors import count_open_errors, open_errors
 from deadletters.listing import BigTableAdmin, TooBroad, age_filter, count, patience, value_filter
 from deadletters.models import DeadLetter, State
 from deadletters.page import page_of
+from deadletters.redact import redactor
 from deadletters.replay import NotReplayable, Replayed, replay, replay_many
 from deadletters.search import TooShort, find
 from deadletters.sparkline import sparkline
@@ -33,7 +35,7 @@ from deadletters.tabs import ALL, LetterChangeList, chosen_state, tabs
 
 CHANGELIST = "admin:deadletters_deadletter_changelist"
 # A list shows none of these, and reading them would cost most of its time.
-HEAVY = ("body", "headers", "properties", "traceback")
+HEAVY = ("body", "headers", "properties", "sealed", "traceback")
 
 
 @admin.register(DeadLetter)
@@ -62,6 +64,10 @@ class DeadLetterAdmin(BigTableAdmin):
     def has_discard_permission(self, request: HttpRequest) -> bool:
         """May give up on letters, and take that back."""
         return request.user.has_perm("deadletters.discard_deadletter") and self.has_view_permission(request)
+
+    def has_payload_permission(self, request: HttpRequest) -> bool:
+        """May read what is masked; each reading is noted."""
+        return request.user.has_perm(payload.PERMISSION) and self.has_view_permission(request)
 
     # --- Lists -------------------------------------------------------------------------------------------------------
 
@@ -118,7 +124,7 @@ class DeadLetterAdmin(BigTableAdmin):
     @admin.display(description=gettext_lazy("Error"))
     def error(self, letter: DeadLetter) -> SafeString:
         """Type and message on one line."""
-        message = letter.exception_message
+        message = redactor().text(letter.exception_message[:2_000])
         return format_html(
             '<span class="o-cut" title="{}"><b>{}</b> <span class="o-quiet">{}</span></span>',
             message[:500], letter.exception_type, message[:160],
@@ -155,11 +161,23 @@ class DeadLetterAdmin(BigTableAdmin):
         letter = get_object_or_404(DeadLetter, pk=object_id) if object_id.isdecimal() else None
         if letter is None:
             raise Http404
+        return self._letter(request, letter)
+
+    def payload_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """The same page with the payload as it is. No cache keeps it (admin_view says so), and a reload asks again."""
+        self._require(self.has_payload_permission(request))
+        letter = get_object_or_404(DeadLetter, pk=pk)
+        return self._letter(request, letter, payload.read(letter, by=_by(request)))
+
+    def _letter(self, request: HttpRequest, letter: DeadLetter, read: payload.Payload | None = None) -> HttpResponse:
         context = {
-            "page": page_of(letter),
+            "page": page_of(letter, read),
             "letter": letter,
             "may_replay": self.has_replay_permission(request),
             "may_discard": self.has_discard_permission(request),
+            "may_read": self.has_payload_permission(request),
+            "unmasked": read is not None,
+            "next_url": reverse("admin:deadletters_deadletter_change", args=[letter.pk]),
         }
         return self.page(request, "deadletters/letter.html", str(letter), **context)
 
@@ -173,6 +191,7 @@ class DeadLetterAdmin(BigTableAdmin):
         return [
             path("by-error/", by_error, name="deadletters_deadletter_by_error"),
             act("by-error/replay/", self.replay_error_view, "replay_error"),
+            act("<int:pk>/payload/", self.payload_view, "payload"),
             act("<int:pk>/replay/", self.replay_view, "replay"),
             act("<int:pk>/discard/", self.discard_view, "discard"),
             act("<int:pk>/restore/", self.restore_view, "restore"),

@@ -9,16 +9,21 @@ from uuid import UUID
 
 from django.db import close_old_connections, connection
 
+from deadletters import keep
 from deadletters.announce import announce
-from deadletters.envelope import Envelope, clean, replay_number, to_json
+from deadletters.envelope import Arguments, Envelope, clean, replay_number, to_json
 from deadletters.fingerprint import fingerprint
 from deadletters.models import Cause, DeadLetter, Event, State, new_death_id
+from deadletters.redact import redactor
+from deadletters.redact_text import hide
 
 logger = logging.getLogger(__name__)
 
 # A traceback beyond this is a recursion; its ends say all.
 _TRACEBACK_LIMIT = 65_536
 _MESSAGE_LIMIT = 10_000
+# Arguments of more bytes are not looked through for the secrets that an error may repeat.
+_BODY_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +35,9 @@ class Death:
     cause: Cause
     envelope: Envelope
     exception_type: str = ""
-    exception_message: str = ""
-    traceback: str = ""
+    # Not masked yet, so neither is in its repr.
+    exception_message: str = field(default="", repr=False)
+    traceback: str = field(default="", repr=False)
     worker: str = ""
     received_at: datetime | None = None
     started_at: datetime | None = None
@@ -77,7 +83,9 @@ def capture(death: Death) -> Outcome:
     """
     if not connection.in_atomic_block:
         close_old_connections()  # a worker's main process has no request that would notice a dead connection
-    letter = _insert(death)
+    row = keep.limited(_columns(death))
+    letter = _insert(row, death)
+    keep.recount(row["fingerprint"])
     outcome = Outcome.DUPLICATE if letter is None else Outcome.NEW if letter[1] else Outcome.REOPENED
     logger.info(
         "dead_letter.captured" if letter else "dead_letter.duplicate",
@@ -89,21 +97,18 @@ def capture(death: Death) -> Outcome:
 
 
 def _columns(death: Death) -> dict[str, Any]:
-    """The row of a new letter, column by column."""
+    """The row of a new letter, column by column: its texts masked, its payload sealed if there is a key. Asks no database."""
     envelope, headers = death.envelope, death.envelope.headers
-    traceback = clean(death.traceback)
-    if len(traceback) > _TRACEBACK_LIMIT:
-        half = _TRACEBACK_LIMIT // 2
-        traceback = (
-            f"{traceback[:half]}\n… {len(traceback) - _TRACEBACK_LIMIT} characters left out …\n{traceback[-half:]}"
-        )
+    arguments = envelope.arguments() if len(envelope.body) <= _BODY_LIMIT else None
+    message, traceback = _texts(death, arguments)
+    rules = redactor().rules_of(death.task_name, arguments.embed if arguments else None)
     row: dict[str, Any] = {
         "task_id": clean(death.task_id, 255),
         "task_name": clean(death.task_name, 255),
         "state": State.OPEN.value,
         "cause": death.cause.value,
         "exception_type": clean(death.exception_type, 255),
-        "exception_message": clean(death.exception_message, _MESSAGE_LIMIT),
+        "exception_message": message,
         "traceback": traceback,
         "worker": clean(death.worker, 255),
         "retries": _natural(headers.get("retries")),
@@ -112,9 +117,6 @@ def _columns(death: Death) -> dict[str, Any]:
         "died_at": death.died_at,
         "deaths": 1,
         "replay_number": death.replay_number,
-        "headers": to_json(headers),
-        "properties": to_json(envelope.properties),
-        "body": envelope.body,
         "content_type": clean(envelope.content_type, 128),
         "content_encoding": clean(envelope.content_encoding, 64),
         "exchange": clean(envelope.exchange, 255),
@@ -124,15 +126,39 @@ def _columns(death: Death) -> dict[str, Any]:
         "root_id": _text(headers.get("root_id")),
         "parent_id": _text(headers.get("parent_id")),
         "group_id": _text(headers.get("group")),
+        "traceback_kept": True,
+        "payload_kept": True,
+        "secret_arguments": to_json(rules),
+        **envelope.columns(),
     }
     row["fingerprint"] = fingerprint(
         task_name=row["task_name"],
         cause=row["cause"],
         exception_type=row["exception_type"],
-        message=row["exception_message"],
-        traceback=row["traceback"],
+        message=message,
+        traceback=traceback,
     )
     return row
+
+
+def _texts(death: Death, arguments: Arguments | None) -> tuple[str, str]:
+    """(message, traceback) as people may see them: stored like that, they are safe in every list, search and alert."""
+    mask, secrets = redactor(), set[str]()
+    if arguments:
+        mask.arguments(death.task_name, arguments.args, arguments.kwargs, secrets)
+    # Masked before it is cut to its length, or half a secret could be left at the end; cut once before that, for it may be megabytes.
+    message = hide(mask.text(clean(death.exception_message, 2 * _MESSAGE_LIMIT)), secrets)[:_MESSAGE_LIMIT]
+    return message, hide(mask.text(_shortened(clean(death.traceback))), secrets)
+
+
+def _shortened(traceback: str) -> str:
+    """Its beginning and its end, whole lines of both."""
+    if len(traceback) <= _TRACEBACK_LIMIT:
+        return traceback
+    half = _TRACEBACK_LIMIT // 2
+    begins = traceback[:half].rpartition("\n")[0] or traceback[:half]
+    ends = traceback[-half:].partition("\n")[2] or traceback[-half:]
+    return f"{begins}\n… {len(traceback) - len(begins) - len(ends)} characters left out …\n{ends}"
 
 
 # What a later death of the same task writes over; the envelope stays the first one's.
@@ -143,6 +169,7 @@ _RENEWED = (
     "exception_type",
     "exception_message",
     "traceback",
+    "traceback_kept",
     "worker",
     "received_at",
     "started_at",
@@ -150,13 +177,12 @@ _RENEWED = (
 )
 
 
-def _insert(death: Death) -> tuple[int, bool] | None:
+def _insert(row: dict[str, Any], death: Death) -> tuple[int, bool] | None:
     """Insert or re-open in one statement; (letter id, whether it is new), or None for a duplicate.
 
     The constraints are the referee: `task_id` is unique, so of two reports one inserts; the other, finding the letter open, changes
     nothing. Only the replay that is under way may re-open a letter, so an older attempt's late copy cannot.
     """
-    row = _columns(death)
     table, events = DeadLetter._meta.db_table, Event._meta.db_table
     names, places = ", ".join(row), ", ".join(["%s"] * len(row))
     renewed = ", ".join(f"{name} = excluded.{name}" for name in _RENEWED)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Info, Tags, register
 
 
 @register()
@@ -31,5 +31,48 @@ def redis_list_has_a_server(**_: Any) -> list[CheckMessage]:
             "DEADLETTERS_REDIS_LIST is set, but there is no Redis to push to.",
             hint="Set REDIS_URL, or clear DEADLETTERS_REDIS_LIST.",
             id="deadletters.E002",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def payloads_are_sealed(**_: Any) -> list[CheckMessage]:
+    """Whoever can read the table, or a backup of it, can read every argument; sealing is off unless somebody keeps a key."""
+    if settings.DEADLETTERS_KEYS:
+        return []
+    return [
+        Info(
+            "The payloads of dead letters are stored as they are.",
+            hint="`manage.py reseal_dead_letters --new-key` prints a key for DEADLETTERS_KEYS. Keep it as safe as a backup.",
+            id="deadletters.I001",
+        )
+    ]
+
+
+@register(deploy=True)
+def open_letters_are_pruned(**_: Any) -> list[CheckMessage]:
+    """An open letter is a task that nobody has dealt with."""
+    if not {*settings.DEADLETTERS_RETENTION_DAYS, *settings.DEADLETTERS_RETENTION_COUNT} & {"open"}:
+        return []
+    return [
+        Info(
+            "Open dead letters are pruned, as DEADLETTERS_RETENTION_DAYS or DEADLETTERS_RETENTION_COUNT says.",
+            hint="Take `open` out of them to keep every letter until somebody has replayed or discarded it.",
+            id="deadletters.I002",
+        )
+    ]
+
+
+@register(deploy=True)
+def payloads_are_dropped(**_: Any) -> list[CheckMessage]:
+    """A letter without its message cannot be replayed."""
+    number = settings.DEADLETTERS_KEEP_PAYLOADS_PER_ERROR
+    if not number:
+        return []
+    return [
+        Info(
+            f"Of one error only about {number} letters can be replayed: the messages of more are not kept.",
+            hint="Set DEADLETTERS_KEEP_PAYLOADS_PER_ERROR to 0 to keep every message.",
+            id="deadletters.I003",
         )
     ]

@@ -8,8 +8,10 @@ from django.utils import timezone
 
 from deadletters.listing import COUNTED, Count
 from deadletters.models import Cause
+from deadletters.redact import redactor
 
 HOURS = 24
+LEFT_OUT = 100_000
 SHOWN = 100
 
 # Every fingerprint: jumps from one to the next to fingerprint along the index letters_by_error.
@@ -47,6 +49,15 @@ _OPEN = """
     ) newest
     ORDER BY error.number DESC, newest.died_at DESC LIMIT %(shown)s
 """
+# By the index letters_not_kept, which only those letters are in.
+_NOT_KEPT = """
+    SELECT fingerprint, count(*) FILTER (WHERE NOT payload_kept), count(*) FILTER (WHERE NOT traceback_kept)
+    FROM (
+        SELECT fingerprint, payload_kept, traceback_kept FROM deadletters_deadletter
+        WHERE fingerprint = ANY(%(fingerprints)s) AND state = 'open' AND (NOT traceback_kept OR NOT payload_kept) LIMIT %(limit)s
+    ) capped
+    GROUP BY fingerprint
+"""
 _HOURLY = """
     SELECT fingerprint, floor(extract(epoch FROM died_at - %(since)s) / 3600)::int AS hour, count(*)
     FROM deadletters_deadletter WHERE fingerprint = ANY(%(fingerprints)s) AND died_at >= %(since)s
@@ -65,6 +76,9 @@ class ErrorGroup:
     cause: Cause
     task_name: str
     last_seen: datetime
+    # Of the open ones, how many have no message to replay, and no traceback (counted up to LEFT_OUT for all errors together).
+    no_payload: int
+    no_traceback: int
     # Letters that died in each of the last HOURS hours, oldest first.
     hourly: tuple[int, ...]
 
@@ -87,20 +101,29 @@ def open_errors(shown: int = SHOWN) -> list[ErrorGroup]:
     with connection.cursor() as cursor:
         cursor.execute(_ERRORS + _OPEN, {"limit": COUNTED + 1, "shown": shown})
         rows = cursor.fetchall()
-    hourly = _hourly([row[0] for row in rows])
+    fingerprints = [row[0] for row in rows]
+    hourly, not_kept, mask = _hourly(fingerprints), _not_kept(fingerprints), redactor()
     return [
         ErrorGroup(
             fingerprint=fingerprint,
             open=Count(min(number, COUNTED), exact=number <= COUNTED),
             exception_type=exception_type,
-            message=message,
+            message=mask.text(message),
             cause=Cause(cause),
             task_name=task_name,
             last_seen=died_at,
+            no_payload=not_kept.get(fingerprint, (0, 0))[0],
+            no_traceback=not_kept.get(fingerprint, (0, 0))[1],
             hourly=hourly[fingerprint],
         )
         for fingerprint, number, exception_type, message, cause, task_name, died_at in rows
     ]
+
+
+def _not_kept(fingerprints: list[str]) -> dict[str, tuple[int, int]]:
+    with connection.cursor() as cursor:
+        cursor.execute(_NOT_KEPT, {"fingerprints": fingerprints, "limit": LEFT_OUT})
+        return {fingerprint: (payloads, tracebacks) for fingerprint, payloads, tracebacks in cursor.fetchall()}
 
 
 def _hourly(fingerprints: list[str]) -> dict[str, tuple[int, ...]]:

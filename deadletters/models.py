@@ -108,6 +108,15 @@ class DeadLetter(models.Model):
     queue = models.CharField(_("queue"), max_length=255, blank=True)
     priority = models.PositiveSmallIntegerField(_("priority"), null=True)  # null: the broker's default
 
+    # With DEADLETTERS_KEYS the three above are empty, and here, encrypted; the id of the key beside it. Read them with `Envelope.of`.
+    sealed = models.BinaryField(_("sealed payload"), null=True)  # null: it is not sealed
+    seal_key = models.CharField(_("key"), max_length=16, blank=True, db_default="")
+    # {task: [names and positions]} of the arguments to mask, as the worker knew them: {"shop.pay": ["holder", 0]}.
+    secret_arguments = models.JSONField(_("secret arguments"), default=dict, db_default={})
+    # False: there were too many letters of this error (DEADLETTERS_KEEP_PER_ERROR, DEADLETTERS_KEEP_PAYLOADS_PER_ERROR).
+    traceback_kept = models.BooleanField(_("traceback kept"), default=True, db_default=True)
+    payload_kept = models.BooleanField(_("payload kept"), default=True, db_default=True)
+
     # Where in its workflow the task stood.
     root_id = models.CharField(_("root id"), max_length=255, blank=True)
     parent_id = models.CharField(_("parent id"), max_length=255, blank=True)
@@ -123,6 +132,7 @@ class DeadLetter(models.Model):
         permissions = (
             ("replay_deadletter", "Can replay dead letters"),
             ("discard_deadletter", "Can discard dead letters"),
+            ("view_payload", "Can read the unmasked payload of dead letters"),
         )
         indexes = (
             # Named after the screen that asks.
@@ -138,6 +148,11 @@ class DeadLetter(models.Model):
                 fields=["claimed_at"],
                 name="letters_unsent",
                 condition=models.Q(claimed_at__isnull=False, sent_at__isnull=True),
+            ),
+            models.Index(
+                fields=["fingerprint", "state"],
+                name="letters_not_kept",
+                condition=models.Q(traceback_kept=False) | models.Q(payload_kept=False),
             ),
         )
 
@@ -157,6 +172,7 @@ class Event(models.Model):
         NOT_SENT = "not_sent", _("Replay not sent")
         DISCARDED = "discarded", _("Discarded")
         RESTORED = "restored", _("Restored")
+        READ = "read", _("Payload read")
 
     dead_letter = models.ForeignKey(DeadLetter, models.CASCADE, related_name="events", verbose_name=_("dead letter"))
     kind = models.CharField(_("kind"), max_length=12, choices=Kind)

@@ -51,7 +51,7 @@ class Selection:
             letters = letters.filter(died_at__gte=self.since)
         if self.text:
             letters = letters.filter(Q(exception_type__icontains=self.text) | Q(exception_message__icontains=self.text))
-        return letters.defer("body", "headers", "properties", "traceback")
+        return letters.defer("body", "headers", "properties", "sealed", "traceback")
 
 
 def parse_since(text: str) -> datetime:

@@ -13,6 +13,7 @@ from django.utils.translation import ngettext
 from kombu.exceptions import OperationalError
 
 from deadletters.models import DeadLetter
+from deadletters.redact import redactor
 from monitoring.channels import mail, slack
 from monitoring.notice import Notice, one_line
 
@@ -68,7 +69,9 @@ def alert(dead_letter: DeadLetter) -> bool:
 
 def notice(dead_letter: DeadLetter, held_back: int = 0) -> Notice:
     """What is said about one letter: what died, of what, how many like it were held back, and where to look."""
-    error = one_line(": ".join(filter(None, (dead_letter.exception_type, dead_letter.exception_message))))
+    # Masked when it was stored; once more for names that are secret only since then.
+    message = redactor().text(dead_letter.exception_message)
+    error = one_line(": ".join(filter(None, (dead_letter.exception_type, message))))
     lines = [
         _("Task: %s") % (dead_letter.task_name or _("unknown")),
         _("Error: %s") % (error or _("none was recorded")),
@@ -97,7 +100,7 @@ def deliver(name: str, dead_letter_id: int, held_back: int) -> None:
     Raises:
         NotDeliveredYet, NotDelivered: as the channel says.
     """
-    dead_letter = DeadLetter.objects.defer("traceback", "body").filter(pk=dead_letter_id).first()
+    dead_letter = DeadLetter.objects.defer("traceback", "body", "sealed").filter(pk=dead_letter_id).first()
     if dead_letter is None:
         logger.info("alert.letter_is_gone", extra={"dead_letter": dead_letter_id})
         return

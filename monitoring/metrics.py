@@ -80,6 +80,15 @@ def _database() -> Iterator[Metric]:
         "redeliver_open_dead_letters", f"Open dead letters by cause, among the newest {COUNTED}.", "cause",
         {cause: causes.get(cause, 0) for cause in Cause.values},
     )  # fmt: skip
+    yield _by(
+        "redeliver_dead_letters_not_kept_whole",
+        f"Open dead letters without their message or traceback, because there were too many of their error; counted up to {COUNTED}.",
+        "part",
+        {
+            "payload": _bounded(DeadLetter.objects.open().filter(payload_kept=False)),
+            "traceback": _bounded(DeadLetter.objects.open().filter(traceback_kept=False)),
+        },
+    )
     oldest = dashboard.oldest_open()
     yield GaugeMetricFamily(
         "redeliver_oldest_open_dead_letter_age_seconds", "Age of the open letter that waits longest; 0 when none is open.",

@@ -15,6 +15,8 @@ from kombu.exceptions import DecodeError
 
 from deadletters.models import DeadLetter
 from deadletters.models import State as LetterState
+from deadletters.redact import redactor
+from deadletters.reprs import masked_reprs
 from pipelines import runs
 from pipelines.graph import Leaf, leaves
 from pipelines.layout import Box, Line, Row, outline, picture, segments
@@ -173,12 +175,12 @@ class RunPage:
         """What it returned, as JSON; "" unless it succeeded."""
         if self.progress.overall is not Overall.SUCCEEDED:
             return ""
-        return json.dumps(runs.result(self.run), indent=2, ensure_ascii=False, default=str)[:MUCH]
+        return json.dumps(redactor().value(runs.result(self.run)), indent=2, ensure_ascii=False, default=str)[:MUCH]
 
     @property
     def parameters(self) -> str:
         """What it was started with, as JSON."""
-        return json.dumps(self.run.parameters, indent=2, ensure_ascii=False)[:MUCH]
+        return json.dumps(redactor().value(self.run.parameters), indent=2, ensure_ascii=False)[:MUCH]
 
     @cached_property
     def previous(self) -> list[tuple[Run, Chip, str]]:
@@ -264,4 +266,5 @@ def _arguments(row: Any) -> str:
         text = str(current_app.backend.decode_content(row, row.task_args))
     except (DecodeError, ValueError):
         text = row.task_args
+    text, _kwargs = masked_reprs(row.task_name or "", text, "")
     return text if len(text) <= LITTLE else f"{text[:LITTLE]}…"

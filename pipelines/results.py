@@ -20,7 +20,7 @@ from kombu.utils.functional import maybe_list
 
 from deadletters.downstream import Part
 from deadletters.envelope import clean
-from pipelines import chords
+from pipelines import chords, masked
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,8 @@ class ResultBackend(DatabaseBackend):  # type: ignore[misc]  # django-celery-res
     ) -> Any:
         # Celery calls mark_as_started without the request; the running task has it.
         request = request or getattr(get_current_task(), "request", None)
+        if status in states.EXCEPTION_STATES and isinstance(result, dict):
+            result, traceback = masked.failure(request, result, traceback)
         content_type, content_encoding, encoded = self.encode_content(result)
         now = datetime.now(UTC)
         values = (
@@ -86,10 +88,7 @@ class ResultBackend(DatabaseBackend):  # type: ignore[misc]  # django-celery-res
         if request is None:
             return (None, None, None, None, None, started)
         begun = getattr(request, "begun_at", None)
-        arguments = (
-            getattr(request, f"{name}repr", None) or getattr(request, name, None) for name in ("args", "kwargs")
-        )
-        encoded = (None if value is None else self.encode_content(value)[2] for value in arguments)
+        encoded = (None if value is None else self.encode_content(value)[2] for value in masked.arguments(request))
         return (
             getattr(request, "periodic_task_name", None),
             getattr(request, "task", None),

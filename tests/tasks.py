@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import time
@@ -178,3 +179,15 @@ def anything(*args, **kwargs):
 @shared_task(name="tests.total")
 def total(first, second, *, times=1):
     return (first + second) * times
+
+
+@shared_task(name="tests.pay", redact=("account",))
+def pay(holder, account, token, path="", **details):
+    """Dies with its secrets on its lips until `path` is there; then it writes down what it was given."""
+    logging.getLogger("tests.pay").warning("paying from %s with %s", account, token)
+    if not Path(path).exists():
+        secret = details["password"]
+        raise ValueError(
+            f"{holder}: {account} was refused, password={secret}, see postgres://bob:{secret}@db.example/pay"
+        )
+    Path(path).write_text(json.dumps([holder, account, token, details]))

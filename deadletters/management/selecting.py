@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from deadletters.models import Cause, DeadLetter, State
+from deadletters.redact import redactor
 from deadletters.selection import Selection, parse_since
 
 CHUNK = 500  # letters read at once
@@ -132,7 +133,7 @@ def summary(letter: DeadLetter) -> dict[str, object]:
         "state": letter.state,
         "cause": letter.cause,
         "exception": letter.exception_type,
-        "message": letter.exception_message,
+        "message": redactor().text(letter.exception_message),
         "error": letter.fingerprint,
         "queue": letter.queue,
         "worker": letter.worker,
