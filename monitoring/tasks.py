@@ -1,7 +1,6 @@
 """The tasks of this room; each calls one verb. Their names are stored in schedules and messages, so they never change."""
 
 import logging
-from datetime import timedelta
 from typing import Any
 
 from celery import shared_task
@@ -55,8 +54,8 @@ def digest() -> dict[str, Any]:
 
 @shared_task(name="monitoring.clean_up", soft_time_limit=1500, time_limit=1600)
 def clean_up() -> dict[str, int]:
-    """Delete what is older than RETENTION_DAYS and not needed any more; returns how many rows of each kind."""
-    return retention.prune(timedelta(days=settings.RETENTION_DAYS)).as_dict()
+    """Delete what is beyond RETENTION_DAYS (and the settings for letters) and not needed any more; returns how many rows of each kind."""
+    return retention.prune().as_dict()
 
 
 @shared_task(name="monitoring.echo", soft_time_limit=10, time_limit=15)
