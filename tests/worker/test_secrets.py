@@ -1,17 +1,20 @@
 """Secrets of a task that died: seen nowhere, sealed in the table, and whole again in the replay."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 import redis
-from celery import chain
+from celery import chain, current_app
 from django.conf import settings
 from django.db import connection
 from django.test import override_settings
 from django_celery_results.models import TaskResult
 
 from deadletters import seal
+from deadletters.envelope import Envelope
 from deadletters.models import DeadLetter, Event, State
+from deadletters.payload import masked
 from deadletters.redact_text import MASK
 from deadletters.replay import NotReplayable, replay
 from deadletters.workflow import sets_free
@@ -127,3 +130,18 @@ def test_a_letter_whose_key_is_lost_says_so_everywhere(dead, admin_client, setti
     refused = manage("replay_dead_letters", str(letter.pk))
     assert (refused.returncode, words in refused.stderr) == (1, True)
     assert not Event.objects.filter(kind=Event.Kind.READ).exists()
+
+
+def test_what_never_became_a_task_is_masked_too(sealing):
+    password = {"password": "hunter2hunter2"}
+    current_app.send_task("tests.nobody_knows", kwargs=password, queue="sealed")
+    with current_app.producer_or_acquire() as producer:
+        for body, kind in ((json.dumps(password), "application/json"), ("password=hunter2hunter2", "text/plain")):
+            producer.publish(body, routing_key="sealed", exchange="", content_type=kind, content_encoding="utf-8")
+    letters = eventually(lambda: (found := list(DeadLetter.objects.all())) and len(found) == 3 and found)
+    assert "tests.nobody_knows" in sealing.output
+    assert seen(sealing.output) == []
+    with override_settings(DEADLETTERS_KEYS=[KEY]):
+        shown = [json.dumps(asdict(masked(letter))) for letter in letters]
+        assert [seen(text) for text in shown] == [[], [], []]
+        assert all(seen(Envelope.of(letter).body.decode()) for letter in letters)
