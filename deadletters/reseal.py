@@ -11,8 +11,8 @@ from deadletters.envelope import Envelope, NoEnvelope
 from deadletters.models import DeadLetter
 from deadletters.redact import redactor
 
-# Rows that are locked at once, for some milliseconds; bodies may be megabytes.
-_BATCH = 200
+# Rows that are locked and in memory at once; a body may be megabytes.
+_BATCH = 25
 _WRITE = """
     UPDATE deadletters_deadletter SET headers = %s, properties = %s, body = %s, sealed = %s, seal_key = %s,
            exception_message = %s, traceback = %s WHERE id = %s
