@@ -1,7 +1,7 @@
 """Send a dead letter again, under its own task id, so that the workflow it died in goes on."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,9 +34,16 @@ class Replayed:
     refused: list[tuple[str, str]] = field(default_factory=list)
 
 
-def replay(dead_letter: DeadLetter, *, by: User | None, reason: str = "") -> int:
+def replay(
+    dead_letter: DeadLetter,
+    *,
+    by: User | None,
+    reason: str = "",
+    prepare: Callable[[DeadLetter], None] | None = None,
+) -> int:
     """Replay one letter; `by` None means the platform itself. Returns the replay's number (1 for the first).
 
+    `prepare` is called with the locked letter, if it is open, in the claim's transaction: what it changes in the row is sent.
     Must not be called inside a transaction: what is published cannot be rolled back.
 
     Raises:
@@ -44,6 +51,9 @@ def replay(dead_letter: DeadLetter, *, by: User | None, reason: str = "") -> int
         NotSent: the broker did not take it.
     """
     with transaction.atomic(durable=True):
+        locked = DeadLetter.objects.open().select_for_update().filter(pk=dead_letter.pk).first() if prepare else None
+        if prepare and locked:
+            prepare(locked)
         claimed = claim([dead_letter.pk], by=by, reason=reason)
     for _task_id, why in claimed.refused:
         raise NotReplayable(why)

@@ -13,13 +13,13 @@ from deadletters.envelope import Envelope
 from deadletters.models import DeadLetter
 
 # How Celery's JSON ends for a task that nothing waits for: most letters of a storm, which need no decoding then.
-_ALONE = b'"chain": null, "chord": null}]'
+ALONE = b'"chain": null, "chord": null}]'
 
 
 def sets_free(letter: DeadLetter) -> Downstream:
     """What waits behind this letter: the tasks that a successful replay lets run."""
     envelope = Envelope.of(letter)
-    if envelope.body.endswith(_ALONE):
+    if envelope.body.endswith(ALONE):
         return Downstream()
     arguments = envelope.arguments()
     if arguments is None:

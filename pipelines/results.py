@@ -12,8 +12,9 @@ import psycopg
 from billiard import current_process
 from celery import states
 from celery.backends.base import _create_fake_task_request, _result_errbacks, get_current_task
+from celery.exceptions import BackendStoreError
 from celery.result import GroupResult
-from django.db import InterfaceError, OperationalError, connections, router
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
 from django_celery_results.backends.database import DatabaseBackend
 from django_celery_results.models import TaskResult
 from kombu.utils.functional import maybe_list
@@ -42,9 +43,9 @@ _STORE = f"""
 
 # What nearly every task's meta is: no children, nothing of its own.
 _NO_META = '{"children": []}'
-# In a process of the pool: some minutes of tries (each waits up to 10 s), if the task's time limit allows. Elsewhere one: the worker's
-# event loop and a web request must not hang.
-_TRIES_OF_A_TASK, _TRIES = 40, 1
+# Once more, when PostgreSQL is away: a success for minutes (the waits grow to 10 s), as long as the task's time limit allows; what else
+# a task writes for a moment; elsewhere once, for the worker's event loop and a web request must not hang.
+_TRIES_OF_A_SUCCESS, _TRIES_OF_A_TASK, _TRIES = 40, 5, 1
 
 
 class ResultBackend(DatabaseBackend):  # type: ignore[misc]  # django-celery-results ships no types
@@ -115,10 +116,27 @@ class ResultBackend(DatabaseBackend):  # type: ignore[misc]  # django-celery-res
         connection.close()
         return True
 
+    def store_result(self, task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:  # noqa: D102  (Celery's)
+        tries = _TRIES_OF_A_SUCCESS if state == states.SUCCESS and _in_pool() else None
+        return super().store_result(task_id, result, state, *args, max_retries=tries, **kwargs)
+
     def _ensure_retryable(self, func: Any, *args: Any, max_retries: int | None = None, **kwargs: Any) -> Any:
-        if max_retries is None:
-            max_retries = _TRIES if current_process()._name == "MainProcess" else _TRIES_OF_A_TASK
-        return super()._ensure_retryable(func, *args, max_retries=max_retries, **kwargs)
+        tries = max_retries if max_retries is not None else _TRIES_OF_A_TASK if _in_pool() else _TRIES
+        return super()._ensure_retryable(func, *args, max_retries=tries, **kwargs)
+
+    def mark_as_failure(self, task_id: str, *args: Any, **kwargs: Any) -> None:
+        """Celery's, but a database that is away does not take the place of the task's own exception: its letter repairs the row."""
+        try:
+            super().mark_as_failure(task_id, *args, **kwargs)
+        except (DatabaseError, BackendStoreError):
+            logger.exception("result.not_stored", extra={"task_id": task_id})
+
+    def mark_as_revoked(self, task_id: str, *args: Any, **kwargs: Any) -> None:
+        """Celery's, but a database that is away does not end the worker's main process: its letter repairs the row."""
+        try:
+            super().mark_as_revoked(task_id, *args, **kwargs)
+        except (DatabaseError, BackendStoreError):
+            logger.exception("result.not_stored", extra={"task_id": task_id})
 
     # --- Chords -----------------------------------------------------------------------------------------------------
 
@@ -181,6 +199,10 @@ def fail_group(self: Any, group_callback: Any, backend: Any, exc: BaseException 
         backend.fail_from_current_stack(result.id, exc=cause)
     if frozen.id:
         backend.store_result(frozen.id, cause, states.FAILURE)
+
+
+def _in_pool() -> bool:
+    return str(current_process()._name) != "MainProcess"
 
 
 def _execute_prepared(connection: Any, values: tuple[Any, ...]) -> None:
