@@ -88,9 +88,8 @@ class Environment(BaseSettings):
     VISIBILITY_TIMEOUT: int = Field(
         3600, ge=1, description="Seconds after which Redis gives an unacknowledged message to another worker."
     )
-    RESULT_BACKEND: str = Field(
-        "postgresql",
-        description="Where results are kept: `postgresql`, or a Redis (`redis://…`), of which the console shows less.",
+    RESULTS_URL: str = Field(
+        "", description="Redis that keeps results, `redis://…`; the console shows less of them then. Empty: PostgreSQL."
     )
     TRACK_STARTED: bool = Field(
         default=False,
@@ -154,17 +153,12 @@ class Environment(BaseSettings):
             raise ValueError(f"{value!r} is no time zone; write it like Asia/Tokyo or Europe/Berlin")
         return value
 
-    @field_validator("BROKER_URL", "REDIS_URL")
+    @field_validator("BROKER_URL", "REDIS_URL", "RESULTS_URL")
     @classmethod
     def _known_broker(cls, value: str, info: ValidationInfo) -> str:
         if info.field_name == "BROKER_URL":
             return _checked(value, "redis", "rediss", "amqp", "amqps", "pyamqp")
         return _checked(value, "redis", "rediss")
-
-    @field_validator("RESULT_BACKEND")
-    @classmethod
-    def _known_result_backend(cls, value: str) -> str:
-        return value if value == "postgresql" else _checked(value, "redis", "rediss")
 
     @field_validator("DATABASE_URL")
     @classmethod

@@ -151,9 +151,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = (
     else {"confirm_publish": True}
 )
 CELERY_RESULT_BACKEND = (
-    "pipelines.results.ResultBackend" if ENV.RESULT_BACKEND == "postgresql" else "pipelines.redis_results.ResultBackend"
+    f"pipelines.redis_results.ResultBackend+{ENV.RESULTS_URL}" if ENV.RESULTS_URL else "pipelines.results.ResultBackend"
 )
-RESULT_REDIS_URL = ENV.RESULT_BACKEND if ENV.RESULT_BACKEND != "postgresql" else ""
 # Written once more when PostgreSQL was away at the moment of success; how often, results.py knows.
 CELERY_RESULT_BACKEND_ALWAYS_RETRY = True
 CELERY_RESULT_EXTENDED = True

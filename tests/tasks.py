@@ -178,3 +178,35 @@ def anything(*args, **kwargs):
 @shared_task(name="tests.total")
 def total(first, second, *, times=1):
     return (first + second) * times
+
+
+@shared_task(name="tests.member", bind=True)
+def member(self, *received, label, folder):
+    """One step of a canvas. Dies as the next line of `folder/label` says; without one it leaves a line and says what it was given."""
+    place = Path(folder)
+    fates = place / label
+    with contextlib.suppress(FileNotFoundError):
+        first, *rest = fates.read_text().split() or [""]
+        fates.write_text("\n".join(rest))
+        if first:
+            _die(first)
+    with (place / "ran").open("a") as ran:
+        ran.write(label + "\n")
+    if label.startswith("replace"):
+        after = chain(member.s(label=f"a-{label}", folder=folder), member.s(label=f"b-{label}", folder=folder))
+        raise self.replace(after)
+    return [label, *received]
+
+
+def _die(fate):
+    match fate:
+        case "raise":
+            raise ValueError("as told")
+        case "reject":
+            raise Reject("as told", requeue=False)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "overrun":
+            raise SoftTimeLimitExceeded
+        case "memory":
+            raise MemoryError

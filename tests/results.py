@@ -1,0 +1,51 @@
+"""The result backends: workers and this process on PostgreSQL's or Redis' results, and what a canvas has come to."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from celery.result import AsyncResult, ResultSet
+
+from config.celery import app
+
+BACKENDS = ("postgresql", "redis")
+
+
+def address(backend: str) -> str:
+    """What RESULTS_URL says for it; Redis' results go into another database than the broker's messages."""
+    return "" if backend == "postgresql" else f"{os.environ['BROKER_URL'].rsplit('/', 1)[0]}/1"
+
+
+@contextmanager
+def results_in(backend: str) -> Iterator[None]:
+    """This process keeps its results there for a while, as one with that RESULTS_URL would."""
+    before = app.conf.result_backend
+    if backend == "redis":
+        app.conf.result_backend = f"pipelines.redis_results.ResultBackend+{address(backend)}"
+    vars(app._local).pop("backend", None)
+    try:
+        yield
+    finally:
+        app.conf.result_backend = before
+        vars(app._local).pop("backend", None)
+
+
+def ends(result: AsyncResult | ResultSet) -> list[str]:
+    """The ids that a caller waits on."""
+    if isinstance(result, ResultSet):
+        return [task_id for each in result.results for task_id in ends(each)]
+    return [result.id]
+
+
+def succeeded(result: AsyncResult | ResultSet) -> bool:
+    """Whether all that a caller waits on has succeeded."""
+    ids = ends(result)
+    ready = app.backend.ready(ids)
+    return len(ready) == len(set(ids)) and all(state == "SUCCESS" for state, _at in ready.values())
+
+
+def value(result: AsyncResult | ResultSet) -> object:
+    """What a caller gets."""
+    if isinstance(result, ResultSet):
+        return [value(each) for each in result.results]
+    return app.backend.get_task_meta(result.id, cache=False)["result"]
