@@ -48,7 +48,12 @@ def versions(*packages: str) -> dict[str, str]:
 
 def machine() -> dict[str, Any]:
     """What it was measured on."""
-    return {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+    }
 
 
 def table(lines: Sequence[Line], unit: str, ours: str, against: Sequence[str]) -> str:

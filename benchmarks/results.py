@@ -46,17 +46,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="redeliver-benchmark-") as name, _stage(Path(name), options.tasks) as stage:
         contestants: dict[str, Callable[[], float]] = {
             OURS: partial(_ours, stage),
-            "Redeliver, PostgreSQL results, without task events": partial(_ours, stage, "benchmarks.ours_without_events"),
+            "Redeliver, PostgreSQL results, without task events": partial(
+                _ours, stage, "benchmarks.ours_without_events"
+            ),
             REDIS_RESULTS: partial(_peer, stage, f"{stage.redis.url[:-1]}1"),
             REUSED: partial(_peer, stage, "django", PEER_REUSE="1"),
             INSTALLED: partial(_peer, replace(stage, tasks=stage.tasks // 4), "django"),
             CEILING: partial(_peer, stage, "ignore"),
         }
         if not options.no_venv:
-            contestants["RQ, two workers"] = partial(_rq, replace(stage, tasks=stage.tasks // 4), _rq_python(stage.folder))
+            contestants["RQ, two workers"] = partial(
+                _rq, replace(stage, tasks=stage.tasks // 4), _rq_python(stage.folder)
+            )
         lines = alternate(contestants, options.rounds)
     print(table(lines, "tasks/s", OURS, [REDIS_RESULTS, REUSED, INSTALLED, CEILING]))
-    write(options.json, lines, versions=versions("celery", "django-celery-results", "redis", "psycopg"), tasks=options.tasks)
+    write(
+        options.json,
+        lines,
+        versions=versions("celery", "django-celery-results", "redis", "psycopg"),
+        tasks=options.tasks,
+    )
 
 
 def _options() -> argparse.ArgumentParser:
@@ -167,7 +176,10 @@ def _peer_environment(stage: Stage, results: str, **extra: str) -> dict[str, str
 def _rq_python(folder: Path) -> str:
     venv.create(folder / "venv", with_pip=True)
     python = str(folder / "venv" / "bin" / "python")
-    _run([python, "-m", "pip", "install", "--quiet", "-r", str(ROOT / "benchmarks" / "requirements.txt")], dict(os.environ))
+    _run(
+        [python, "-m", "pip", "install", "--quiet", "-r", str(ROOT / "benchmarks" / "requirements.txt")],
+        dict(os.environ),
+    )
     return python
 
 

@@ -135,19 +135,8 @@ def _columns(death: Death) -> dict[str, Any]:
     return row
 
 
-# What a later death of the same task writes over; the envelope stays the first one's.
-_RENEWED = (
-    "state",
-    "cause",
-    "fingerprint",
-    "exception_type",
-    "exception_message",
-    "traceback",
-    "worker",
-    "received_at",
-    "started_at",
-    "died_at",
-)
+# What a later death of the same task leaves. The envelope becomes the later one's: a task that replaced itself died as another.
+_KEPT = {"task_id", "deaths", "replay_number"}
 
 
 def _insert(death: Death) -> tuple[int, bool] | None:
@@ -159,7 +148,7 @@ def _insert(death: Death) -> tuple[int, bool] | None:
     row = _columns(death)
     table, events = DeadLetter._meta.db_table, Event._meta.db_table
     names, places = ", ".join(row), ", ".join(["%s"] * len(row))
-    renewed = ", ".join(f"{name} = excluded.{name}" for name in _RENEWED)
+    renewed = ", ".join(f"{name} = excluded.{name}" for name in row if name not in _KEPT)
     text = f"{row['exception_type']}: {row['exception_message']}".strip(": ")[:500] or str(death.cause.label)
     # S608: every name here is ours; all values are parameters.
     statement = f"""

@@ -37,16 +37,16 @@ class ResultBackend(Barrier, RedisBackend):  # type: ignore[misc]  # celery.back
         # Nothing prunes a Redis. (Not by CELERY_RESULT_EXPIRES, which would turn Celery's own clean-up on as well.)
         super().__init__(*args, **{**kwargs, "expires": timedelta(days=settings.RETENTION_DAYS)})
 
-    def standing(self, task_ids: list[str]) -> Standing:  # noqa: D102  (see Barrier)
+    def standing(self, task_ids: list[str]) -> Standing:
         statuses = [(task_id, meta.get("status")) for task_id, meta in self._metas(task_ids)]
         unfinished = [task_id for task_id, status in statuses if status not in states.READY_STATES]
         dead = (task_id for task_id, status in statuses if status in states.PROPAGATE_STATES)
         return Standing(random.choice(unfinished) if unfinished else "", next(dead, ""))  # noqa: S311  (no secret)
 
-    def returned(self, task_ids: list[str]) -> dict[str, Any]:  # noqa: D102
+    def returned(self, task_ids: list[str]) -> dict[str, Any]:
         return {task_id: meta.get("result") for task_id, meta in self._metas(task_ids)}
 
-    def forget_failures(self, task_ids: Collection[str]) -> None:  # noqa: D102
+    def forget_failures(self, task_ids: Collection[str]) -> None:
         script = self.client.register_script(_FORGET_UNLESS_SUCCESSFUL)
         for batch in _batches(list(task_ids)):
             script(keys=[self.get_key_for_task(task_id) for task_id in batch])

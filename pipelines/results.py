@@ -113,7 +113,7 @@ class ResultBackend(Barrier, DatabaseBackend):  # type: ignore[misc]  # django-c
         connection.close()
         return True
 
-    def store_result(self, task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:  # noqa: D102  (Celery's)
+    def store_result(self, task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
         tries = _TRIES_OF_A_SUCCESS if state == states.SUCCESS and _in_pool() else None
         return super().store_result(task_id, result, state, *args, max_retries=tries, **kwargs)
 
@@ -137,17 +137,17 @@ class ResultBackend(Barrier, DatabaseBackend):  # type: ignore[misc]  # django-c
 
     # --- What has ended, for chords and replays ---------------------------------------------------------------------
 
-    def standing(self, task_ids: list[str]) -> Standing:  # noqa: D102  (see Barrier)
+    def standing(self, task_ids: list[str]) -> Standing:
         with connections[router.db_for_write(TaskResult)].cursor() as cursor:
             cursor.execute(_STANDING, [task_ids])
             unfinished, dead = cursor.fetchone()
         return Standing(unfinished or "", dead or "")
 
-    def returned(self, task_ids: list[str]) -> dict[str, Any]:  # noqa: D102
+    def returned(self, task_ids: list[str]) -> dict[str, Any]:
         rows = TaskResult.objects.filter(task_id__in=task_ids).only("task_id", "result", "content_encoding")
         return {row.task_id: self.decode_content(row, row.result) for row in rows}
 
-    def forget_failures(self, task_ids: Collection[str]) -> None:  # noqa: D102
+    def forget_failures(self, task_ids: Collection[str]) -> None:
         failed = TaskResult.objects.filter(task_id__in=task_ids).exclude(status__in=(states.SUCCESS, states.PENDING))
         failed.update(status=states.PENDING, result=None, traceback=None, date_started=None)
 

@@ -26,6 +26,9 @@ def results_in(backend: str) -> Iterator[None]:
     try:
         yield
     finally:
+        if backend == "redis":
+            app.backend.client.connection_pool.disconnect()
+            app.backend.result_consumer.stop()
         app.conf.result_backend = before
         vars(app._local).pop("backend", None)
 

@@ -107,7 +107,9 @@ def test_a_canvas_whose_members_died_ends_as_one_in_which_none_did(backend, tmp_
     again = SHAPES[shape](killed).apply_async()
     assert finish(again) == value(result)
     assert killed.ran == clean.ran
-    letters = eventually(lambda: (all_ := list(DeadLetter.objects.all())) and all(x.state == State.RESOLVED for x in all_) and all_)
+    letters = eventually(
+        lambda: (all_ := list(DeadLetter.objects.all())) and all(x.state == State.RESOLVED for x in all_) and all_
+    )
     assert sum(letter.deaths for letter in letters) == sum(map(len, fates.values()))
 
 
