@@ -26,11 +26,18 @@ def results_in(backend: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if backend == "redis":
-            app.backend.client.connection_pool.disconnect()
-            app.backend.result_consumer.stop()
+        close_results()
         app.conf.result_backend = before
         vars(app._local).pop("backend", None)
+
+
+def close_results() -> None:
+    """Each thread has a backend of its own; Redis' keeps sockets open."""
+    backend = app.backend
+    if hasattr(backend, "client"):
+        backend.result_consumer.stop()
+        backend.client.close()
+        backend.client.connection_pool.disconnect()
 
 
 def ends(result: AsyncResult | ResultSet) -> list[str]:

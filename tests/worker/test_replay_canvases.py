@@ -1,18 +1,15 @@
 """Each shape of canvas, on both result backends: members die in different ways, are replayed, and the result is as if none had died."""
 
-import random
-import threading
-
 import pytest
 from celery import chain, chord, group
-from django.db import connection
 
 from config.celery import app
 from deadletters.models import DeadLetter, Event, State
-from deadletters.replay import NotReplayable, replay
+from deadletters.replay import replay
+from tests.canvases import Canvas, finish
 from tests.processes import Worker, eventually
 from tests.results import BACKENDS, address, results_in, succeeded, value
-from tests.tasks import boom_callback, die_unless, member
+from tests.tasks import boom_callback, die_unless
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 
@@ -24,54 +21,6 @@ def backend(request, django_db_setup, tmp_path_factory):
     with results_in(request.param):
         yield request.param
     process.stop()
-
-
-class Canvas:
-    """One run of a canvas whose members die as told."""
-
-    def __init__(self, folder, fates=None):
-        folder.mkdir()
-        self.folder, self.fates = folder, fates or {}
-        for label, ways in self.fates.items():
-            (folder / label).write_text("\n".join(ways))
-
-    def __call__(self, label):
-        return member.s(label=label, folder=str(self.folder))
-
-    @property
-    def ran(self):
-        file = self.folder / "ran"
-        return sorted(file.read_text().split()) if file.exists() else []
-
-
-def finish(result, at_once=False, patience=90):
-    """Replay whatever dies, in any order, until the canvas has come to its end."""
-
-    def look():
-        letters = list(DeadLetter.objects.open())
-        random.shuffle(letters)
-        if at_once:
-            threads = [threading.Thread(target=_replay, args=[letter]) for letter in letters]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        else:
-            for letter in letters:
-                replay(letter, by=None)
-        return succeeded(result)
-
-    eventually(look, patience, "the canvas' end")
-    return value(result)
-
-
-def _replay(letter):
-    try:
-        replay(letter, by=None)
-    except NotReplayable:
-        pass
-    finally:
-        connection.close()
 
 
 SHAPES = {
@@ -101,8 +50,7 @@ def test_a_canvas_whose_members_died_ends_as_one_in_which_none_did(backend, tmp_
     eventually(lambda: succeeded(result), 30, f"{shape} without a death")
     # Every member dies, the first of each kind twice: upstream, in the header, in the body, in what replaces it.
     fates = {label: ["raise"] for label in clean.ran}
-    for label, ways in zip(sorted(fates), (["raise", "reject"], ["memory"], ["overrun"]), strict=False):
-        fates[label] = ways
+    fates.update(zip(sorted(fates), (["raise", "reject"], ["memory"], ["overrun"]), strict=False))
     killed = Canvas(tmp_path / "killed", fates)
     again = SHAPES[shape](killed).apply_async()
     assert finish(again) == value(result)
