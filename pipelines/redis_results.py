@@ -53,10 +53,14 @@ class ResultBackend(Barrier, RedisBackend):  # type: ignore[misc]  # celery.back
 
     def ready(self, task_ids: Collection[str]) -> dict[str, tuple[str, datetime]]:
         """{task id: (state, when)} of those that have ended."""
+        return {task_id: at for task_id, at in self.known(task_ids).items() if at[0] in states.READY_STATES}
+
+    def known(self, task_ids: Collection[str]) -> dict[str, tuple[str, datetime]]:
+        """{task id: (state, when it was written)} of those that Redis has heard of."""
         return {
             task_id: (meta["status"], _moment(meta.get("date_done")))
             for task_id, meta in self._metas(list(task_ids))
-            if meta.get("status") in states.READY_STATES
+            if meta
         }
 
     def _metas(self, task_ids: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -36,6 +36,7 @@ def close_results() -> None:
     backend = app.backend
     if hasattr(backend, "client"):
         backend.result_consumer.stop()
+        backend.result_consumer._pubsub = None  # or each result that is collected opens it again
         backend.client.close()
         backend.client.connection_pool.disconnect()
 

@@ -74,7 +74,9 @@ def test_on_redis(django_db_setup, tmp_path):
 
 
 @pytest.mark.rabbitmq
-def test_on_rabbitmq(django_db_setup, tmp_path, rabbitmq_url, on_rabbitmq):
+def test_on_rabbitmq(django_db_setup, tmp_path, rabbitmq_url, on_rabbitmq, monkeypatch):
+    # This process would declare the exchange of events as Redis has it.
+    monkeypatch.setattr(app.conf, "task_send_sent_event", False)
     queue = "exact"
     task_id = send(queue).id
     with app.connection_for_write() as broker:
