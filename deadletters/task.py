@@ -1,11 +1,14 @@
 """The base of every task: of several copies one begins, its death is captured, a replay's number goes with what replaces it."""
 
+import logging
 import os
 import time
 from typing import Any
 
 from celery import states
 from celery.contrib.django.task import DjangoTask
+
+logger = logging.getLogger(__name__)
 
 
 class DeadLetterTask(DjangoTask[..., Any]):
@@ -33,7 +36,11 @@ class DeadLetterTask(DjangoTask[..., Any]):
         request.begun_at = time.time()
         if self._is_followed(request) and not (self.ignore_result or request.ignore_result):
             about = {"pid": os.getpid(), "hostname": request.hostname}
-            self.backend.store_result(task_id, about, states.STARTED, request=request)
+            try:
+                self.backend.store_result(task_id, about, states.STARTED, request=request)
+            except Exception:
+                # It only informs: a task need not wait, let alone die, for it.
+                logger.exception("result.start_not_stored", extra={"task_id": task_id})
 
     def _is_followed(self, request: Any) -> bool:
         """Whether somebody looks at what runs: it is part of a workflow or a run, or its message is gone once it has begun."""

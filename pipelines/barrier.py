@@ -64,6 +64,14 @@ class Barrier:
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Nothing is counted."""
 
+    def add_to_chord(self, chord_id: str, result: Any) -> None:
+        """A header is as long as it was sent.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("A chord's header cannot grow; let the task replace itself with a group instead.")
+
     def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:  # noqa: ARG002  (Celery's signature)
         """Recompute the barrier after a part has returned, dead or alive. The part is fine, whatever becomes of that."""
         if not request.group or not request.id:
