@@ -6,6 +6,8 @@ from celery import chain, chord, group
 from config.celery import app
 from deadletters.models import DeadLetter, Event, State
 from deadletters.replay import replay
+from pipelines import runs
+from pipelines.states import Overall
 from tests.canvases import Canvas, finish
 from tests.processes import Worker, eventually
 from tests.results import BACKENDS, address, results_in, succeeded, value
@@ -120,3 +122,11 @@ def test_what_waits_is_failed_after_the_death_and_pending_after_the_replay(backe
         replay(letter, by=None)
     assert finish(result) == ["last", ["body", [["a"], ["c", ["b"]]]]]
     assert letter.events.filter(kind=Event.Kind.DIED).count() == 2
+
+
+def test_a_run_is_followed_to_its_result(backend):
+    run = runs.start("arithmetic", {"shape": "chord"})
+    *_, last = runs.follow(run, every=0.1, timeout=60)
+    assert last.overall == Overall.SUCCEEDED
+    assert runs.overview([run])[run.pk].succeeded == last.total
+    assert runs.result(run) == value(app.AsyncResult(run.result_id))
