@@ -3,25 +3,35 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from celery.result import AsyncResult, ResultSet
 
 from config.celery import app
+from tests.processes import Worker
+from tests.rabbitmq import publishing_to
 
 BACKENDS = ("postgresql", "redis")
 
 
-def address(backend: str) -> str:
-    """What RESULTS_URL says for it; Redis' results go into another database than the broker's messages."""
-    return "" if backend == "postgresql" else f"{os.environ['BROKER_URL'].rsplit('/', 1)[0]}/1"
+@contextmanager
+def a_worker_with_results_in(backend: str, folder: Path) -> Iterator[None]:
+    """A worker, and this process with it, that keep their results there; apart from all others, which keep theirs in PostgreSQL."""
+    server = os.environ["BROKER_URL"].rsplit("/", 1)[0]
+    url = f"{server}/1" if backend == "redis" else ""
+    process = Worker(folder, RESULTS_URL=url, BROKER_URL=f"{server}/2", concurrency=3)
+    try:
+        with publishing_to(f"{server}/2"), _results_in(url):
+            yield
+    finally:
+        process.stop()
 
 
 @contextmanager
-def results_in(backend: str) -> Iterator[None]:
-    """This process keeps its results there for a while, as one with that RESULTS_URL would."""
+def _results_in(url: str) -> Iterator[None]:
     before = app.conf.result_backend
-    if backend == "redis":
-        app.conf.result_backend = f"pipelines.redis_results.ResultBackend+{address(backend)}"
+    if url:
+        app.conf.result_backend = f"pipelines.redis_results.ResultBackend+{url}"
     vars(app._local).pop("backend", None)
     try:
         yield

@@ -9,8 +9,8 @@ from deadletters.replay import replay
 from pipelines import runs
 from pipelines.states import Overall
 from tests.canvases import Canvas, finish
-from tests.processes import Worker, eventually
-from tests.results import BACKENDS, address, results_in, succeeded, value
+from tests.processes import eventually
+from tests.results import BACKENDS, a_worker_with_results_in, succeeded, value
 from tests.tasks import boom_callback, die_unless
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
@@ -19,10 +19,8 @@ pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 @pytest.fixture(scope="module", params=BACKENDS)
 def backend(request, django_db_setup, tmp_path_factory):
     """A worker with its results there, and this process with it."""
-    process = Worker(tmp_path_factory.mktemp("worker"), RESULTS_URL=address(request.param))
-    with results_in(request.param):
+    with a_worker_with_results_in(request.param, tmp_path_factory.mktemp("worker")):
         yield request.param
-    process.stop()
 
 
 SHAPES = {

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from deadletters.models import DeadLetter, State
 from tests.canvases import Canvas, finish
-from tests.processes import Worker, eventually
-from tests.results import BACKENDS, address, results_in, succeeded, value
+from tests.processes import eventually
+from tests.results import BACKENDS, a_worker_with_results_in, succeeded, value
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 
@@ -44,10 +44,8 @@ WAYS = st.lists(st.sampled_from(["raise", "reject", "overrun", "memory"]), min_s
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def backend(request, django_db_setup, tmp_path_factory):
-    process = Worker(tmp_path_factory.mktemp("worker"), RESULTS_URL=address(request.param), concurrency=3)
-    with results_in(request.param):
+    with a_worker_with_results_in(request.param, tmp_path_factory.mktemp("worker")):
         yield request.param
-    process.stop()
 
 
 @given(shape=SHAPES, data=st.data())

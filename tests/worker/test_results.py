@@ -24,7 +24,7 @@ def test_the_stock_backend_reads_what_ours_wrote(worker):
     meta = DatabaseBackend(app).get_task_meta(result.id)
     assert (meta["status"], meta["result"], meta["task_name"]) == ("SUCCESS", 5, "tests.add")
     row = TaskResult.objects.get(task_id=result.id)
-    assert json.loads(row.task_args) == [2, 3]
+    assert json.loads(row.task_args) == "[2, 3]"
     assert None not in {row.date_created, row.date_started, row.date_done}
     assert row.worker == worker.name
 
