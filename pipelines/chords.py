@@ -91,8 +91,8 @@ def advance(backend: Any, group_id: str) -> Chord.State | None:  # noqa: PLR0911
 def sweep(backend: Any, older_than: timedelta = timedelta(seconds=30)) -> int:
     """Settle chords that a crash left behind: parts all in but nobody looked, a body claimed but perhaps not sent, or not told of a death.
 
-    A body that has a result was sent. Of one that has none nobody can say; it is sent again, and the worker runs one of the copies.
-    Returns how many chords moved on.
+    A body that has begun was sent. Of another nobody can say; it is sent again, and the worker runs one of the copies. Returns how
+    many chords moved on.
     """
     moved, stale = 0, Chord.objects.filter(updated_at__lt=timezone.now() - older_than)
     for chord in stale.filter(state=Chord.State.FAILED, told=False).iterator():
@@ -102,7 +102,7 @@ def sweep(backend: Any, older_than: timedelta = timedelta(seconds=30)) -> int:
     for chord in unfinished.only("group_id", "state", "body_id").iterator():
         mine = Chord.objects.filter(pk=chord.pk, state=Chord.State.DISPATCHING)
         if chord.state == Chord.State.DISPATCHING:
-            if chord.body_id and backend.get_state(chord.body_id) != states.PENDING:
+            if chord.body_id and backend.get_state(chord.body_id) in {states.STARTED, states.RETRY, states.SUCCESS}:
                 moved += mine.update(state=Chord.State.DONE)
                 continue
             mine.update(state=Chord.State.WAITING)
