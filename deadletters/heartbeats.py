@@ -13,7 +13,7 @@ from typing import Any
 from celery import Celery, signals
 from celery.worker import state as worker_state
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import Error, close_old_connections, connection
 
 from deadletters import ledger, unacked, workers
 from deadletters.reaper import reap
@@ -77,7 +77,7 @@ class Heartbeat(threading.Thread):
         try:
             workers.beat(self.worker_id, self._worker)
             ledger.settle()
-        except DatabaseError as problem:
+        except Error as problem:
             logger.warning("worker.heartbeat_not_stored", extra={"reason": str(problem)})
             connection.close()
             return False

@@ -8,7 +8,7 @@ from dataclasses import fields
 from datetime import datetime
 from uuid import UUID
 
-from django.db import DatabaseError
+from django.db import Error, close_old_connections, connection
 from kombu.utils.json import dumps, loads
 
 from deadletters.capture import Death
@@ -27,18 +27,20 @@ def open_entry(worker_id: UUID, death: Death) -> int | None:
 
     None when PostgreSQL is away: the task runs all the same, and only its worker's loss meanwhile would go unseen.
     """
+    _renew()
     try:
         return EarlyStart.objects.create(worker_id=worker_id, record=pack(death)).pk
-    except DatabaseError as problem:
+    except Error as problem:
         logger.warning("worker.start_not_noted", extra={"task_id": death.task_id, "reason": str(problem)})
         return None
 
 
 def close_entry(key: int) -> None:
     """The task has ended, somehow. Never raises."""
+    _renew()
     try:
         EarlyStart.objects.filter(pk=key).delete()
-    except DatabaseError:
+    except Error:
         _to_delete.add(key)
 
 
@@ -46,7 +48,7 @@ def settle() -> None:
     """Close what could not be closed while PostgreSQL was away.
 
     Raises:
-        DatabaseError: it still is.
+        django.db.Error: it still is.
     """
     if keys := list(_to_delete):
         EarlyStart.objects.filter(pk__in=keys).delete()
@@ -67,3 +69,9 @@ def unpack(record: bytes) -> Death:
     for name in ("received_at", "started_at", "died_at"):
         known[name] = datetime.fromisoformat(known[name]) if isinstance(known[name], str) else known[name]
     return Death(**known)
+
+
+def _renew() -> None:
+    # The worker's main process has no request that would notice a dead connection.
+    if not connection.in_atomic_block:
+        close_old_connections()

@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import signals
 from django.conf import settings
-from django.db import connection
+from django.db import Error, connection
 from django.utils import timezone
 
 from deadletters.envelope import replay_number
@@ -40,7 +40,7 @@ def begun(task_id: str, attempt: str, limit: int) -> int:
     message comes again.
 
     Raises:
-        django.db.DatabaseError: nobody knows.
+        django.db.Error: nobody knows.
     """
     starts = Starts.objects.filter(task_id=task_id, attempt=attempt).values_list("starts", flat=True).first()
     return starts if starts is not None else min(limit - 1, 1)
@@ -58,8 +58,11 @@ def note_start(task_id: str, attempt: str, starts: int) -> None:
 
 
 def forget(task_id: str) -> None:
-    """It came to an end."""
-    Starts.objects.filter(task_id=task_id).delete()
+    """It came to an end. Never raises: a row that stays is of an attempt that nobody will deliver again."""
+    try:
+        Starts.objects.filter(task_id=task_id).delete()
+    except Error as problem:
+        logger.warning("task.starts_not_forgotten", extra={"task_id": task_id, "reason": str(problem)})
 
 
 def expire() -> None:

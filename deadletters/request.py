@@ -222,10 +222,15 @@ class DeadLetterRequest(StartingRequest):
 
     def _end_ignored(self) -> None:
         """Ended on purpose. Celery leaves the row as it is, STARTED for ever, and who waits for it waiting."""
+        why = "ended on purpose (Ignore)"
         renew_connection()
-        if not self.ignore_result and self.task.backend.get_state(self.id) not in states.READY_STATES:
-            self.task.backend.mark_as_revoked(self.id, "ended on purpose (Ignore)", request=self._context)
-        self._settle("ended on purpose (Ignore)", resolved=True)
+        try:
+            if not self.ignore_result and self.task.backend.get_state(self.id) not in states.READY_STATES:
+                self.task.backend.mark_as_revoked(self.id, why, request=self._context)
+            self._settle(why, resolved=True)
+        except Exception:
+            # The message is acknowledged, and the result backend is away: no reason for the worker to go, too.
+            logger.exception("task.end_not_stored", extra={"task_id": self.id, "task": self.name})
 
     def _settle(self, why: str, *, resolved: bool) -> None:
         if REPLAY_HEADER in self._message.headers:

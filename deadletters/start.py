@@ -13,7 +13,7 @@ from celery.exceptions import InvalidTaskError
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import Error, close_old_connections, connection
 
 from deadletters import heartbeats, ledger, poison
 from deadletters.capture import Death
@@ -97,7 +97,7 @@ class StartingRequest(Request):  # type: ignore[misc]  # celery.worker ships no 
         try:
             attempt = poison.attempt_of(self._message.headers, self._request_dict.get("retries"))
             starts = poison.begun(self.id, attempt, limit)
-        except DatabaseError:
+        except Error:
             logger.warning("task.starts_unknown", extra={"task_id": self.id, "task": self.name}, exc_info=True)
             return False
         self._request_dict["begun"] = starts

@@ -9,7 +9,7 @@ from typing import Any
 from celery import current_app
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError
+from django.db import Error
 from kombu.exceptions import OperationalError
 
 from deadletters.reaper import reap
@@ -44,7 +44,7 @@ class Command(BaseCommand):
             )
         try:
             reaped = reap(current_app, timedelta(seconds=after))
-        except (DatabaseError, OperationalError, OSError) as problem:
+        except (Error, OperationalError, OSError) as problem:
             raise CommandError(f"Nothing was done, a server is away: {problem}", returncode=2) from problem
         if options["json"]:
             self.stdout.write(json.dumps(asdict(reaped)))
