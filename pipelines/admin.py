@@ -24,14 +24,15 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
 from kombu.exceptions import OperationalError
 
-from deadletters.models import DeadLetter
+from deadletters.models import State
 from deadletters.replay import Replayed, replay_many
 from pipelines import registry, runs
 from pipelines.forms import StartForm
 from pipelines.graph import NotACanvas
-from pipelines.layout import segments
+from pipelines.layout import box_tasks, segments
 from pipelines.models import Run
-from pipelines.page import RunPage, chip, took
+from pipelines.page import RunPage
+from pipelines.words import chip, took
 
 if TYPE_CHECKING:
     Admin = admin.ModelAdmin[Run]
@@ -183,7 +184,7 @@ class RunAdmin(Admin):
         """The page of one run; for the poller its moving part alone."""
         self._require(self.has_view_permission(request))
         run = self._run(object_id)
-        page = RunPage(run, request.GET.get("state", ""))
+        page = RunPage(run, **{name: request.GET.get(name, "") for name in ("state", "view", "part")})
         context = {
             "page": page,
             "run": run,
@@ -223,11 +224,13 @@ class RunAdmin(Admin):
         return _to(run)
 
     def replay_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Send every open dead letter of this run again."""
+        """Send the open dead letters of this run again; those of one box of the graph (`node`: its key) or of one task alone."""
         self._require(self.has_replay_permission(request))
         run = get_object_or_404(Run, pk=pk)
-        letters = DeadLetter.objects.open().filter(task_id__in=run.steps.values("task_id"))
-        self._tell(request, replay_many(letters, by=_by(request)))
+        letters = runs.letters(run, box_tasks(run.tree, request.POST["node"]) if "node" in request.POST else None)
+        if "task" in request.POST:
+            letters = letters.filter(task_id=request.POST["task"])
+        self._tell(request, replay_many(letters.filter(state=State.OPEN), by=_by(request)))
         return _to(run)
 
     @staticmethod
