@@ -227,7 +227,9 @@ class RunAdmin(Admin):
         """Send the open dead letters of this run again; those of one box of the graph (`node`: its key) or of one task alone."""
         self._require(self.has_replay_permission(request))
         run = get_object_or_404(Run, pk=pk)
-        letters = runs.letters(run, box_tasks(run.tree, request.POST["node"]) if "node" in request.POST else None)
+        letters = runs.letters(run)
+        if "node" in request.POST:
+            letters = letters.filter(task_id__in=box_tasks(run.tree, request.POST["node"]))
         if "task" in request.POST:
             letters = letters.filter(task_id=request.POST["task"])
         self._tell(request, replay_many(letters.filter(state=State.OPEN), by=_by(request)))

@@ -214,12 +214,12 @@ def result(run: Run) -> object:
     return graph.values(run.tree, found)
 
 
-def letters(run: Run, tasks: Collection[str] | None = None) -> QuerySet[DeadLetter]:
-    """The dead letters of a run, or of these tasks of it. Those of what a step replaced itself with name the step as their root."""
-    steps = run.steps.filter(task_id__in=tasks) if tasks is not None else run.steps.all()
-    own = DeadLetter.objects.filter(task_id__in=steps.values("task_id"))
+def letters(run: Run) -> QuerySet[DeadLetter]:
+    """The dead letters of a run. Those of what a step replaced itself with are no steps; they name the run's first step as their root."""
+    steps = run.steps.values("task_id")
+    own = DeadLetter.objects.filter(task_id__in=steps)
     # `root_id <> ''` lets the partial index answer; two look-ups joined by OR would read the whole table.
-    below = DeadLetter.objects.exclude(root_id="").filter(root_id__in=steps.values("task_id"))
+    below = DeadLetter.objects.exclude(root_id="").filter(root_id__in=steps)
     return DeadLetter.objects.filter(pk__in=own.order_by().values("pk").union(below.order_by().values("pk")))
 
 

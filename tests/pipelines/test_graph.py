@@ -39,7 +39,9 @@ def runs(draw):
     ids = [leaf["task_id"] for leaf in graph.leaves(tree)]
     results = {i: status for i in ids if (status := draw(st.sampled_from(STATUSES)))}
     letters = {i: letter for i in ids if (letter := draw(st.sampled_from(LETTERS)))}
-    return tree, Facts(results=results, letters=letters, stopped=draw(st.sampled_from([None, State.CANCELLED, State.UNSENT])))
+    return tree, Facts(
+        results=results, letters=letters, stopped=draw(st.sampled_from([None, State.CANCELLED, State.UNSENT]))
+    )
 
 
 @given(trees())
