@@ -11,6 +11,8 @@ RESPONDERS = (
     "pipelines.view_run",
     "django_celery_results.view_taskresult",
     "schedules.view_schedule",
+    "monitoring.view_workers",
+    "monitoring.view_delivery",
 )
 OPERATORS = (
     *RESPONDERS,
@@ -20,6 +22,7 @@ OPERATORS = (
     "schedules.change_schedule",
     "schedules.delete_schedule",
     "schedules.run_schedule",
+    "monitoring.control_workers",
 )
 GROUPS = {"Responders": RESPONDERS, "Operators": OPERATORS}
 

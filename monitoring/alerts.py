@@ -13,12 +13,12 @@ from django.utils.translation import ngettext
 from kombu.exceptions import OperationalError
 
 from deadletters.models import DeadLetter
-from monitoring.channels import mail, slack
+from monitoring import deliveries
 from monitoring.notice import Notice, one_line
 
 logger = logging.getLogger(__name__)
 
-CHANNELS = {"monitoring.alert_slack": slack, "monitoring.alert_mail": mail}
+CHANNELS = {"monitoring.alert_slack": "slack", "monitoring.alert_mail": "mail"}
 
 # The row count is the referee between workers, the database's clock their common one: a row comes back to the one that may speak.
 CLAIM = """
@@ -43,7 +43,7 @@ def alert(dead_letter: DeadLetter) -> bool:
 
     Only publishes tasks: nothing here waits for Slack or a mail server.
     """
-    channels = [task for task, channel in CHANNELS.items() if channel.configured()]
+    channels = [task for task, channel in CHANNELS.items() if deliveries.CHANNELS[channel].configured()]
     # An alert that dies must not alert of its own death.
     if not channels or dead_letter.task_name in CHANNELS:
         return False
@@ -101,7 +101,10 @@ def deliver(name: str, dead_letter_id: int, held_back: int) -> None:
     if dead_letter is None:
         logger.info("alert.letter_is_gone", extra={"dead_letter": dead_letter_id})
         return
-    CHANNELS[name].send(notice(dead_letter, held_back))
+    deliveries.send(
+        CHANNELS[name], notice(dead_letter, held_back), held_back=held_back, dead_letter_id=dead_letter.pk,
+        fingerprint=dead_letter.fingerprint or dead_letter.cause,
+    )  # fmt: skip
     logger.info("alert.sent", extra={"dead_letter": dead_letter_id, "held_back": held_back})
 
 

@@ -7,10 +7,13 @@ from typing import Any
 from celery import shared_task
 from django.conf import settings
 
-from monitoring import alerts, heartbeats, reports, retention
+from monitoring import alerts, dashboard, heartbeats, minutes, reports, retention
 from monitoring.notice import NotDeliveredYet
 
 logger = logging.getLogger(__name__)
+
+# A heartbeat counts so long at most; a new installation's past takes several of them.
+COUNTING_SECONDS = 10
 
 # About half an hour of tries, at 2, 4, 8 … seconds.
 DELIVERY: dict[str, Any] = {
@@ -35,10 +38,14 @@ def alert_mail(dead_letter_id: int, held_back: int = 0) -> None:
     alerts.deliver("monitoring.alert_mail", dead_letter_id, held_back)
 
 
-@shared_task(name="monitoring.heartbeat", soft_time_limit=10, time_limit=15)
+@shared_task(name="monitoring.heartbeat", soft_time_limit=30, time_limit=40)
 def heartbeat() -> str:
-    """Record that beat, the broker, a worker and the database work together; the dashboard and /metrics show its age."""
-    return heartbeats.record().isoformat()
+    """Record that beat, the broker, a worker and the database work together, and count the minutes that are over."""
+    at = heartbeats.record()
+    dashboard.take_sample()
+    minutes.close_all(COUNTING_SECONDS)
+    minutes.prune()
+    return at.isoformat()
 
 
 @shared_task(name="monitoring.daily_report", **DELIVERY)
