@@ -102,6 +102,7 @@ LOGIN_URL = "admin:login"
 LANGUAGE_CODE = ENV.LANGUAGE_CODE
 LANGUAGES = [("en", "English"), ("ja", "日本語")]
 TIME_ZONE = ENV.TIME_ZONE
+LOCALE_PATHS = [BASE_DIR / "locale"]
 USE_I18N = True
 USE_TZ = True
 USE_THOUSAND_SEPARATOR = True

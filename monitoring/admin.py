@@ -97,7 +97,7 @@ class DeliveryAdmin(BigTableAdmin):
         return render_to_string("_ago.html", {"at": delivery.at})
 
 
-def held_back() -> list[dict[str, Any]]:
+def held_back() -> list[Any]:
     """The errors with the most deaths since their last alert: {fingerprint, held_back, last_sent_at, exception, task}."""
     newest = DeadLetter.objects.filter(fingerprint=OuterRef("fingerprint")).order_by("state", "-died_at")
     rows = (

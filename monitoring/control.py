@@ -124,7 +124,7 @@ def keep_paused(*, sender: str, instance: Any, **_: Any) -> None:
 
 def _tell(command: str, workers: Collection[str], **arguments: Any) -> Told:
     names = sorted(workers)
-    replies: list[dict[str, Any]] = []
+    replies: list[dict[str, Any]] | None = None
     if names:
         with connected() as broker:
             replies = current_app.control.broadcast(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -88,7 +89,8 @@ def bins(since: datetime, width: timedelta, number: int, *, now: datetime) -> li
     """`number` bins from `since` (a whole minute) on, oldest first; the last one may be under way."""
     live = max(_next(now), _minute(now) - LIVE, since)
     with connection.cursor() as cursor:
-        cursor.execute(_READ, {"from": since, "since": live, "until": _minute(now) + MINUTE, "width": width})
+        values: dict[str, Any] = {"from": since, "since": live, "until": _minute(now) + MINUTE, "width": width}
+        cursor.execute(_READ, values)
         found = {row[0]: row[1:] for row in cursor.fetchall()}
     starts = [since + place * width for place in range(number)]
     return [_bin(start, found.get(start)) for start in starts]

@@ -1,6 +1,7 @@
 """The screen of workers and queues. Each act is one POST that calls one verb of control.py."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +19,9 @@ from django.views.decorators.http import conditional_page, require_POST, require
 from monitoring import control, queues, tiles, workers
 from monitoring.broker import BrokerAway
 from monitoring.control import Told
+from monitoring.queues import Queue
 from monitoring.views import queue_row
+from monitoring.workers import Workers
 
 may_see = permission_required("monitoring.view_workers", raise_exception=True)
 may_control = permission_required("monitoring.control_workers", raise_exception=True)
@@ -88,10 +91,10 @@ def shut_down(request: HttpRequest) -> HttpResponse:
 
 
 def _shown(request: HttpRequest) -> dict[str, Any]:
-    try:
+    team: Workers | None = None
+    waiting: list[Queue] | None = None
+    with suppress(BrokerAway):
         team, waiting = workers.alive(), queues.queues()
-    except BrokerAway:
-        team = waiting = None
     silent = [(name, tiles.age(timedelta(seconds=passed))) for name, passed in (team.silent if team else ())]
     return {
         "team": team,
