@@ -14,7 +14,7 @@ LETTERS = "/deadletters/deadletter/"
 
 @pytest.fixture
 def letters(transactional_db):
-    return crowd(60)
+    return crowd(14)
 
 
 @pytest.fixture
