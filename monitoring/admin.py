@@ -9,6 +9,7 @@ from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse  # noqa: TID251
 from django.shortcuts import redirect  # noqa: TID251
 from django.template.loader import render_to_string
+from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -87,9 +88,9 @@ class DeliveryAdmin(BigTableAdmin):
         return format_html('<span class="o-wrap">{}</span>', delivery.recipients or "–")
 
     @admin.display(description=gettext_lazy("Spoke for"))
-    def held(self, delivery: Delivery) -> int:
-        """How many deaths it stands for."""
-        return delivery.held_back + 1 if delivery.dead_letter_id else 0
+    def held(self, delivery: Delivery) -> str:
+        """How many deaths it stands for; a report stands for none."""
+        return number_format(delivery.held_back + 1, force_grouping=True) if delivery.dead_letter_id else "–"
 
     @admin.display(description=gettext_lazy("When"))
     def when(self, delivery: Delivery) -> SafeString:

@@ -96,7 +96,7 @@ def _shown(read: Figures, user: AbstractBaseUser | AnonymousUser) -> dict[str, A
         "tiles": [(tile, _behind(tile, read) if tile.page in LISTS and may(LISTS[tile.page][0]) else "") for tile in tiles.tiles(read)],
         "troubles": tiles.troubles(read),
         "windows": list(WINDOWS),
-        "charts": [("o-wide", charts.bars(bins)), ("o-narrow", charts.bars(_hours(bins), width=350, left=34))],
+        "charts": [("o-wide", charts.bars(bins)), ("o-narrow", charts.bars(_hours(bins), width=350, left=44))],
         "bins": bins[::-1],
         "queues": None if read.queues is None else [queue_row(queue, read.workers) for queue in read.queues],
         "silent": [(name, tiles.age(timedelta(seconds=seconds))) for name, seconds in silent],
