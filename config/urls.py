@@ -16,3 +16,4 @@ urlpatterns = [
     path("", include("monitoring.urls")),
     path("", admin.site.urls),
 ]
+handler500 = "config.failed.page"
