@@ -1,4 +1,5 @@
 import json
+import signal
 import time
 from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from typing import Any
@@ -34,6 +35,9 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         every, as_json = options["watch"], options["json"]
+        if every:
+            for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job begins with the first one ignored
+                signal.signal(number, signal.default_int_handler)
         wrong = self._look(as_json=as_json, watching=bool(every))
         try:
             while every:
