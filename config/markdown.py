@@ -14,14 +14,20 @@ _CODE = re.compile(r"`([^`]+)`")
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
 _EMPHASIS = re.compile(r"\*(.+?)\*")
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"(#{1,4}) +(.*)")
 _ITEM = re.compile(r"(?:-|\d+\.) +(.*)")
 _SAFE = re.compile(r"(?:https?://|#|[\w./-]+$)")
 
 
 def render(text: str) -> SafeString:
-    """The whole file. A heading, and the first cell of a table's row, is an anchor: `## A word` is #a-word."""
-    blocks = re.split(r"\n\s*\n", text.strip("\n"))
-    return mark_safe("\n".join(_block(block.splitlines()) for block in _joined(blocks)))  # noqa: S308  (every part is escaped)
+    """The whole file. `## A word` is the anchor #a-word, and a row of a table below it that begins with `one` is #a-word-one."""
+    made, section = [], ""
+    for block in _joined(re.split(r"\n\s*\n", text.strip("\n"))):
+        lines = block.splitlines()
+        if match := _HEADING.match(lines[0]):
+            section = anchor(match[2])
+        made.append(_block(lines, section))
+    return mark_safe("\n".join(made))  # noqa: S308  (every part is escaped)
 
 
 def headings(text: str) -> list[tuple[str, str]]:
@@ -31,7 +37,7 @@ def headings(text: str) -> list[tuple[str, str]]:
 
 def anchor(words: str) -> str:
     """What a heading is called in an address."""
-    return slugify(words.replace("_", "-"))
+    return slugify(words)
 
 
 def _joined(blocks: list[str]) -> Iterator[str]:
@@ -49,16 +55,16 @@ def _joined(blocks: list[str]) -> Iterator[str]:
         yield "\n\n".join(held)
 
 
-def _block(lines: list[str]) -> str:
+def _block(lines: list[str], section: str) -> str:
     first = lines[0]
-    if match := re.match(r"(#{1,4}) +(.*)", first):
+    if match := _HEADING.match(first):
         level, words = len(match[1]), match[2]
-        rest = _block(lines[1:]) if lines[1:] else ""
+        rest = _block(lines[1:], section) if lines[1:] else ""
         return f'<h{level} id="{anchor(words)}">{_inline(words)}</h{level}>{rest}'
     if first.startswith("    "):
         return f"<pre class='o-code' tabindex='0'>{escape(chr(10).join(line[4:] for line in lines))}</pre>"
     if first.startswith("|"):
-        return _table(lines)
+        return _table(lines, section)
     if _ITEM.match(first):
         kind = "ol" if first[0].isdigit() else "ul"
         return f"<{kind}>{''.join(f'<li>{_inline(item)}</li>' for item in _items(lines))}</{kind}>"
@@ -78,11 +84,12 @@ def _items(lines: list[str]) -> Iterator[str]:
     yield item
 
 
-def _table(lines: list[str]) -> str:
+def _table(lines: list[str], section: str) -> str:
     rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
     head = "".join(f"<th scope='col'>{_inline(cell)}</th>" for cell in rows[0])
     body = "".join(
-        f'<tr id="{anchor(row[0])}">{"".join(f"<td>{_inline(cell)}</td>" for cell in row)}</tr>' for row in rows[2:]
+        f'<tr id="{section}-{anchor(row[0])}">{"".join(f"<td>{_inline(cell)}</td>" for cell in row)}</tr>'
+        for row in rows[2:]
     )
     return f"<div class='o-scroll'><table class='o-table'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 

@@ -8,6 +8,9 @@ import pytest
 from django.conf import settings
 
 from config.messages import broken, compile_mo, found, missing, read_po, write_po
+from deadletters.models import Cause
+from deadletters.models import State as LetterState
+from pipelines.states import State
 
 PO = settings.BASE_DIR / "locale/ja/LC_MESSAGES/django.po"
 
@@ -61,6 +64,9 @@ def test_the_help_holds_every_section_that_a_screen_links_to(client, admin_user)
         linked |= set(re.findall(r'_help\.html" with page="([\w-]+)"', path.read_text()))
     assert linked
     assert linked <= anchors
+    assert {f"causes-of-death-{cause}" for cause in Cause.values} <= anchors
+    assert {f"states-of-a-letter-{state}" for state in LetterState.values} <= anchors
+    assert {f"states-of-a-step-{state}" for state in State} <= anchors
     assert "<script" not in page.split("<article")[1].split("</article>")[0]
     assert client.get("/help/words/").status_code == 200
     assert client.get("/help/nothing/").status_code == 404
@@ -75,5 +81,5 @@ def test_markdown_escapes_what_is_no_markup():
     assert "<b>y</b>" in html
     assert "&lt;i&gt;" in html
     assert "javascript" not in html
-    assert '<tr id="one">' in html
+    assert '<tr id="a-b-one">' in html
     assert "<li>p q</li><li>r</li>" in html
