@@ -171,7 +171,7 @@ def rates(now: datetime) -> Rates:
 
 def latest_runs() -> list[tuple[Run, Progress]]:
     """The newest runs and where each stands."""
-    newest = list(Run.objects.order_by("-created_at")[:LISTED])
+    newest = list(Run.objects.defer("tree", "parameters").order_by("-created_at")[:LISTED])
     progress = runs.overview(newest)
     return [(run, progress[run.pk]) for run in newest]
 

@@ -114,7 +114,7 @@ def examine(opened, login, staff, shoot) -> Callable[..., None]:
     """
 
     def look(path: str, name: str, *, user=staff) -> None:
-        screen = opened()
+        screen = opened(reduced_motion="reduce")  # else axe measures colours that are on their way from light to dark
         if user is not None:
             login(screen.context, user)
         answer = screen.goto(path)
