@@ -32,36 +32,13 @@ from pipelines.graph import NotACanvas
 from pipelines.layout import box_tasks, segments
 from pipelines.models import Run
 from pipelines.page import RunPage
+from pipelines.run_list import PipelineFilter, RunChangeList, find
 from pipelines.words import chip, took
 
 if TYPE_CHECKING:
     Admin = admin.ModelAdmin[Run]
 else:
     Admin = admin.ModelAdmin  # takes no type at run time
-
-
-class RunChangeList(ChangeList):
-    """The list, with the progress of all its rows read at once."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        self.result_list = list(self.result_list)
-        known = runs.overview(self.result_list)
-        for run in self.result_list:
-            run.now = known[run.pk]
-
-
-class PipelineFilter(admin.SimpleListFilter):
-    """One pipeline's runs. The choices are the registry's: to ask a big table for them costs a second."""
-
-    title = gettext_lazy("pipeline")
-    parameter_name = "pipeline"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(pipeline.name, pipeline.name) for pipeline in registry.all_pipelines()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
-        return queryset.filter(pipeline=self.value()) if self.value() else queryset
 
 
 @admin.register(Run)
@@ -73,6 +50,8 @@ class RunAdmin(Admin):
     list_filter = (PipelineFilter, "origin")
     list_select_related = ("started_by",)
     list_per_page = 50
+    search_fields = ("pipeline",)
+    search_help_text = gettext_lazy("Pipeline, run id or task id")
     sortable_by = ()
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -104,6 +83,11 @@ class RunAdmin(Admin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         return super().get_queryset(request).defer("tree", "parameters")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
+    ) -> tuple[QuerySet[Run], bool]:
+        return find(queryset, search_term), False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         context = {"title": _("Pipeline runs"), "pipelines": registry.all_pipelines()}

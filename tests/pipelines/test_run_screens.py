@@ -235,3 +235,13 @@ def test_ten_thousand_steps_are_shown_by_the_hundred(boss):
     page = boss.get(f"{page_of(run)}?part=99").content.decode()
     assert "9,901 to 10,000 of 10,000" in page
     assert len(page) < 150_000
+
+
+def test_a_run_is_found_by_its_id_by_a_task_of_it_and_by_its_pipeline(boss):
+    tree = {"kind": "task", "task_id": "5f0c5b0e-7a0b-4a56-9c0b-111111111111", "task": "a", "label": "a"}
+    run = Run.objects.create(pipeline="arithmetic", tree=tree, result_id="x")
+    run.steps.create(position=0, task_id=tree["task_id"], task_name="a")
+    Run.objects.create(pipeline="images", tree={**tree, "task_id": "t"}, result_id="y")
+    for text in (str(run.pk), tree["task_id"], "ARITH"):
+        assert [row.pk for row in boss.get(LIST, {"q": text}).context["cl"].result_list] == [run.pk]
+    assert "Nothing matches" in boss.get(LIST, {"q": "nothing-like-it"}).content.decode()
