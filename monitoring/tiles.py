@@ -126,12 +126,12 @@ def _failure_rate(figures: Figures) -> Tile:
         value=_percent(rate),
         note=note,
         tone=tone,
-        spark=sparkline([bin_.failed for bin_ in figures.bins]),
+        spark=sparkline([bin_.failed for bin_ in figures.bins[:-1]]),
     )
 
 
 def _per_minute(figures: Figures) -> Tile:
-    line = sparkline([bin_.finished for bin_ in figures.bins])
+    line = sparkline([bin_.finished for bin_ in figures.bins[:-1]])  # the last one is under way
     seconds = figures.rates.seconds
     note = _("each ran %s on average") % lasting(seconds) if seconds is not None else _("last 5 minutes")
     value = number_format(round(figures.rates.per_minute, 1), 1 if 0 < figures.rates.per_minute < 100 else 0)
