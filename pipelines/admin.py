@@ -174,6 +174,7 @@ class RunAdmin(Admin):
             "run": run,
             "may_cancel": self.has_cancel_permission(request),
             "may_replay": self.has_replay_permission(request),
+            "may_replay_one": request.user.has_perm("deadletters.replay_deadletter"),
             "may_start": self.has_add_permission(request),
         }
         if "X-Fragment" in request.headers:
@@ -208,14 +209,12 @@ class RunAdmin(Admin):
         return _to(run)
 
     def replay_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Send the open dead letters of this run again; those of one box of the graph (`node`: its key) or of one task alone."""
+        """Send the open dead letters of this run again, or those of one box of the graph alone (`node`: its key)."""
         self._require(self.has_replay_permission(request))
         run = get_object_or_404(Run, pk=pk)
         letters = runs.letters(run)
         if "node" in request.POST:
             letters = letters.filter(task_id__in=box_tasks(run.tree, request.POST["node"]))
-        if "task" in request.POST:
-            letters = letters.filter(task_id=request.POST["task"])
         self._tell(request, replay_many(letters.filter(state=State.OPEN), by=_by(request)))
         return _to(run)
 
