@@ -19,6 +19,8 @@ _CALL = re.compile(r"\b(ngettext|gettext|_)\(((?:\s*,?\s*u?(?:'(?:[^'\\]|\\.)*'|
 _LITERAL = re.compile(r"u?('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")")
 _PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[sd]|\{[a-z]\}")
 
+NOWHERE = "(not in the code)"
+
 # English of one, or of one and many.
 Message = tuple[str, ...]
 # Japanese has one form for any number.
@@ -79,11 +81,11 @@ def read_po(text: str) -> dict[Message, str]:
 
 
 def write_po(known: Mapping[Message, str], where: Mapping[Message, str]) -> str:
-    """The .po file of these messages, in the order of where they stand."""
+    """The .po file of these messages, in the order of where they stand; those that stand nowhere come last."""
     header = "".join(f'"{line}\\n"\n' for line in HEADER.strip().splitlines())
     blocks = [f'msgid ""\nmsgstr ""\n{header}']
-    for message, place in sorted(where.items(), key=lambda item: (item[1], item[0])):
-        lines = [f"#: {place}", f"msgid {_quoted(message[0])}"]
+    for message in sorted(known, key=lambda message: (message not in where, where.get(message, ""), message)):
+        lines = [f"#: {where.get(message, NOWHERE)}", f"msgid {_quoted(message[0])}"]
         if len(message) > 1:
             lines += [f"msgid_plural {_quoted(message[1])}", f"msgstr[0] {_quoted(known.get(message, ''))}"]
         else:
