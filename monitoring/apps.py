@@ -17,4 +17,5 @@ class MonitoringConfig(AppConfig):
         dead_letter_opened.connect(receivers.on_dead_letter_opened, dispatch_uid="monitoring.alerts")
         durations.connect()
         signals.before_task_publish.connect(queues.stamp, dispatch_uid="monitoring.stamp")
+        signals.worker_init.connect(control.teach_commands, dispatch_uid="monitoring.teach_commands")
         signals.celeryd_after_setup.connect(control.keep_paused, dispatch_uid="monitoring.keep_paused")

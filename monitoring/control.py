@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from celery import current_app
@@ -74,7 +75,7 @@ def resume_queue(name: str, *, by: User) -> Told:
     if row is None:
         raise Refused(_("Queue %s is not paused.") % name)
     present = {member.name for member in pings.workers().members}
-    told = _tell("add_consumer", [worker for worker in row.workers if worker in present], queue=name)
+    told = _tell("take_queue", [worker for worker in row.workers if worker in present], queue=name)
     row.delete()
     _note(by, name, _("Resumed the queue."))
     return told
@@ -105,6 +106,11 @@ def shut_down(worker: str, *, by: User) -> None:
         current_app.control.shutdown(destination=[worker], connection=broker)
     _note(by, worker, _("Told the worker to shut down."))
     pings.stale()
+
+
+def teach_commands(**_: Any) -> None:
+    """A worker that starts learns our remote commands (a receiver of `worker_init`)."""
+    import_module("monitoring.worker_commands")
 
 
 def keep_paused(*, sender: str, instance: Any, **_: Any) -> None:

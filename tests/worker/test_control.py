@@ -1,9 +1,11 @@
 """What people do to queues, tasks and workers, with real ones."""
 
 import pytest
+from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
+from redis import Redis
 
 from monitoring import control, queues, workers
 from monitoring.models import PausedQueue
@@ -64,6 +66,10 @@ def test_a_paused_queue_waits_also_for_workers_that_start_later_until_it_is_resu
         assert set(told.workers) == {crew.name, later.name}
         assert told.late == ()
         assert sent.get(timeout=30) == 7
+        # A worker that loses its connection takes from the queue again when it is back.
+        Redis.from_url(settings.CELERY_BROKER_URL).client_kill_filter(_type="normal", skipme=True)
+        pings.forget()
+        assert eventually(lambda: member(crew.name) and member(crew.name).queues == ("crew", "others"))
     finally:
         later.stop()
     assert not PausedQueue.objects.exists()
