@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
@@ -12,10 +11,11 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     JsonConfigSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from config.values import Days, Keys, List, Numbers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -24,8 +24,37 @@ VAR_DIR = Path(os.environ.get("VAR_DIR") or BASE_DIR / "var").absolute()
 # `manage.py up` writes the addresses and secrets of this machine's servers here (mode 0600); the real environment wins over it.
 LOCAL_ENVIRONMENT = VAR_DIR / "environment.json"
 
-# Comma-separated in the environment: NAME=a,b,c
-List = Annotated[list[str], NoDecode]
+# What arguments, headers and texts call their secrets.
+SECRET_NAMES = [
+    "password",
+    "passwd",
+    "pwd",
+    "passphrase",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "access_key",
+    "private_key",
+    "signing_key",
+    "encryption_key",
+    "authorization",
+    "auth",
+    "bearer",
+    "credential",
+    "cookie",
+    "sessionid",
+    "session_id",
+    "session_key",
+    "dsn",
+    "card",
+    "cvv",
+    "cvc",
+    "ssn",
+    "iban",
+    "pin",
+    "otp",
+]
 
 
 class Environment(BaseSettings):
@@ -88,9 +117,8 @@ class Environment(BaseSettings):
     VISIBILITY_TIMEOUT: int = Field(
         3600, ge=1, description="Seconds after which Redis gives an unacknowledged message to another worker."
     )
-    RESULT_BACKEND: str = Field(
-        "postgresql",
-        description="Where results are kept: `postgresql`, or a Redis (`redis://…`), of which the console shows less.",
+    RESULTS_URL: str = Field(
+        "", description="Redis that keeps results, `redis://…`; the console shows less of them then. Empty: PostgreSQL."
     )
     TRACK_STARTED: bool = Field(
         default=False,
@@ -117,12 +145,67 @@ class Environment(BaseSettings):
     )
 
     # --- Dead letters -----------------------------------------------------------------------------------------------
+    WORKER_LOST_AFTER: float = Field(
+        40,
+        ge=2,
+        description="Seconds without a sign of life after which a worker counts as lost: what it held runs again, or becomes a letter.",
+    )
+    DEADLETTERS_MAX_DELIVERIES: int = Field(
+        3,
+        ge=1,
+        description="How often a task is begun that takes its worker down each time; then it is a letter. A task's `max_deliveries` says otherwise.",
+    )
+    DEADLETTERS_KEEP_REVOKED: bool = Field(
+        default=False, description="Also make a letter of a task that an operator revoked or terminated."
+    )
     DEADLETTERS_REDIS_LIST: str = Field(
         "", description="Also push each new letter as JSON to this Redis list, e.g. `dead_letter_queue`."
+    )
+    DEADLETTERS_REDACT_NAMES: List = Field(
+        SECRET_NAMES,
+        description="Names of arguments, keys and headers whose values are masked wherever people or logs see them, comma-separated.",
+    )
+    DEADLETTERS_REDACT_TASKS: dict[str, list[str | int]] = Field(
+        {},
+        description='More masked arguments of single tasks, by name or by position from 0: `{"shop.pay": ["holder", 0]}`.',
+    )
+    DEADLETTERS_KEYS: Keys = Field(
+        [],
+        description="Keys that seal stored payloads, newest first, comma-separated; `manage.py reseal_dead_letters --new-key` makes one. Empty: stored as they are.",
+    )
+    DEADLETTERS_KEEP_PER_ERROR: int = Field(
+        10_000, ge=1, description="Letters of one error that are kept with their traceback; more are kept without it."
+    )
+    DEADLETTERS_KEEP_PAYLOADS_PER_ERROR: int = Field(
+        0,
+        ge=0,
+        description="Letters of one error that are kept with their message; more cannot be replayed. 0: every message is kept.",
+    )
+    DEADLETTERS_BROKER_QUEUE: str = Field(
+        "dead_letters",
+        description="RabbitMQ's queue of what the broker itself gives up; workers make letters of it. Empty: off.",
+    )
+    DEADLETTERS_SPOOL: str = Field(
+        "",
+        description="Where letters wait while PostgreSQL is away: a folder of this host's disk, or `redis://…` for a list there. Empty: `var/spool`.",
     )
     RETENTION_DAYS: int = Field(
         90, ge=1, description="Days after which resolved and discarded letters and old results are pruned."
     )
+    DEADLETTERS_RETENTION_DAYS: Days = Field(
+        {},
+        description="The same for letters in one state, `resolved=30,discarded=365`. Open letters are pruned only if `open` is named here or below.",
+    )
+    DEADLETTERS_RETENTION_COUNT: Numbers = Field(
+        {}, description="How many letters in one state are kept, the newest ones: `resolved=100000`. Unnamed: all."
+    )
+
+    REPLAY_POLICIES: dict[str, dict[str, float]] = Field(
+        {},
+        description='Tasks whose letters are replayed by themselves, as JSON: `{"task.name": {"after": 600, "times": 2, "breaker": 50, "rate": 10}}` '
+        "(seconds after the death, replays at most, per cent that may die again, letters a second). Empty: none.",
+    )
+    AUDIT_RETENTION_DAYS: int = Field(730, ge=1, description="Days after which the audit trail is pruned.")
 
     # --- Alerts and monitoring --------------------------------------------------------------------------------------
     SLACK_WEBHOOK_URL: str = Field("", description="Slack incoming webhook that hears of new dead letters.")
@@ -142,11 +225,6 @@ class Environment(BaseSettings):
     # --- Tests of this platform -------------------------------------------------------------------------------------
     FAULT: str = Field("", description="Point at which a process kills itself, for crash tests. Never in production.")
 
-    @field_validator("SECRET_KEY_FALLBACKS", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "ADMINS", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
     @field_validator("TIME_ZONE", "CELERY_TIMEZONE")
     @classmethod
     def _known_zone(cls, value: str) -> str:
@@ -154,17 +232,12 @@ class Environment(BaseSettings):
             raise ValueError(f"{value!r} is no time zone; write it like Asia/Tokyo or Europe/Berlin")
         return value
 
-    @field_validator("BROKER_URL", "REDIS_URL")
+    @field_validator("BROKER_URL", "REDIS_URL", "RESULTS_URL")
     @classmethod
     def _known_broker(cls, value: str, info: ValidationInfo) -> str:
         if info.field_name == "BROKER_URL":
             return _checked(value, "redis", "rediss", "amqp", "amqps", "pyamqp")
         return _checked(value, "redis", "rediss")
-
-    @field_validator("RESULT_BACKEND")
-    @classmethod
-    def _known_result_backend(cls, value: str) -> str:
-        return value if value == "postgresql" else _checked(value, "redis", "rediss")
 
     @field_validator("DATABASE_URL")
     @classmethod

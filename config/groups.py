@@ -8,6 +8,9 @@ RESPONDERS = (
     "deadletters.view_deadletter",
     "deadletters.replay_deadletter",
     "deadletters.discard_deadletter",
+    "deadletters.triage_errorgroup",
+    "deadletters.view_redrive",
+    "deadletters.view_act",
     "pipelines.view_run",
     "django_celery_results.view_taskresult",
     "schedules.view_schedule",
@@ -16,11 +19,14 @@ RESPONDERS = (
 )
 OPERATORS = (
     *RESPONDERS,
+    "deadletters.edit_deadletter",
+    "deadletters.start_redrive",
     "pipelines.start_run",
     "pipelines.cancel_run",
     "schedules.add_schedule",
     "schedules.change_schedule",
     "schedules.delete_schedule",
+    "schedules.enable_schedule",
     "schedules.run_schedule",
     "monitoring.control_workers",
 )

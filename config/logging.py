@@ -45,13 +45,15 @@ def described(*, level: str, format: str) -> dict[str, Any]:  # noqa: A002  (log
         "filters": {"task": {"()": TaskFilter}},
         "formatters": {
             "console": {
-                "()": ConsoleFormatter,
-                "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+                "()": "deadletters.redact_log.RedactingFormatter",
+                "of": "config.logging.ConsoleFormatter",
+                "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
                 "datefmt": "%H:%M:%S",
             },
             "json": {
-                "()": "pythonjsonlogger.json.JsonFormatter",
-                "format": "%(asctime)s %(levelname)s %(name)s %(message)s %(task_id)s %(task)s",
+                "()": "deadletters.redact_log.RedactingFormatter",
+                "of": "pythonjsonlogger.json.JsonFormatter",
+                "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s %(task_id)s %(task)s",
             },
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": format, "filters": ["task"]}},

@@ -45,6 +45,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.csp.ContentSecurityPolicy",
+    "config.viewer_zone.ViewerZoneMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -78,13 +79,16 @@ EMBEDDED_DATABASE = not environment.is_given("DATABASE_URL")
 EMBEDDED_BROKER = not environment.is_given("BROKER_URL")
 # A port nobody listens on: until `up` has written var/environment.json, the first query says how to start the servers.
 _database = dj_database_url.parse(ENV.DATABASE_URL or "postgres://redeliver@127.0.0.1:1/redeliver")
+# Who waits for PostgreSQL is often the event loop of a worker: seconds to connect; milliseconds until a connection whose other side
+# has vanished without a word (a cut cable, a lost host) is given up. Linux' own time-out is a quarter of an hour.
+_PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 5_000}
 DATABASES = {
     "default": {
         **_database,
         # One connection per process, checked before use: reconnecting costs 4 ms, more than most of our queries.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {**_database.get("OPTIONS", {}), "connect_timeout": 5, "application_name": "redeliver"},
+        "OPTIONS": {**_database.get("OPTIONS", {}), **_PATIENCE, "application_name": "redeliver"},
     }
 }
 
@@ -149,6 +153,8 @@ CELERY_BROKER_URL = ENV.BROKER_URL or "redis://127.0.0.1:1/0"
 _broker = urlsplit(CELERY_BROKER_URL)
 BROKER_ADDRESS = f"{_broker.hostname}:{_broker.port or (5672 if _broker.scheme.startswith('amqp') else 6379)}"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# For as long as it takes: with Celery's 100 tries a worker ends after an hour without its broker.
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_TRANSPORT_OPTIONS = (
     {"visibility_timeout": ENV.VISIBILITY_TIMEOUT}
     if _broker.scheme.startswith("redis")
@@ -156,9 +162,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = (
     else {"confirm_publish": True}
 )
 CELERY_RESULT_BACKEND = (
-    "pipelines.results.ResultBackend" if ENV.RESULT_BACKEND == "postgresql" else "pipelines.redis_results.ResultBackend"
+    f"pipelines.redis_results.ResultBackend+{ENV.RESULTS_URL}" if ENV.RESULTS_URL else "pipelines.results.ResultBackend"
 )
-RESULT_REDIS_URL = ENV.RESULT_BACKEND if ENV.RESULT_BACKEND != "postgresql" else ""
 # Written once more when PostgreSQL was away at the moment of success; how often, results.py knows.
 CELERY_RESULT_BACKEND_ALWAYS_RETRY = True
 CELERY_RESULT_EXTENDED = True
@@ -186,8 +191,6 @@ CELERY_TASK_SOFT_TIME_LIMIT = ENV.TASK_SOFT_TIME_LIMIT
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_CREATE_MISSING_QUEUES = True
 CELERY_BEAT_SCHEDULER = "schedules.scheduler:Scheduler"
-# An edited schedule is noticed at the next look: a look each second keeps "within two seconds" true.
-CELERY_BEAT_MAX_LOOP_INTERVAL = 1
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 
 # --- The house ------------------------------------------------------------------------------------------------------
@@ -205,11 +208,28 @@ FETCH_MAX_BYTES = ENV.FETCH_MAX_BYTES
 SAMPLES = ENV.SAMPLES
 SAMPLES_DIR = VAR_DIR / "samples"
 
+WORKER_LOST_AFTER = ENV.WORKER_LOST_AFTER
+DEADLETTERS_MAX_DELIVERIES = ENV.DEADLETTERS_MAX_DELIVERIES
+DEADLETTERS_KEEP_REVOKED = ENV.DEADLETTERS_KEEP_REVOKED
 DEADLETTERS_REDIS_LIST = ENV.DEADLETTERS_REDIS_LIST
 DEADLETTERS_REDIS_URL = ENV.REDIS_URL or (CELERY_BROKER_URL if _broker.scheme.startswith("redis") else "")
+DEADLETTERS_REDACT_NAMES = ENV.DEADLETTERS_REDACT_NAMES
+DEADLETTERS_REDACT_TASKS = ENV.DEADLETTERS_REDACT_TASKS
+DEADLETTERS_KEYS = ENV.DEADLETTERS_KEYS
+DEADLETTERS_KEEP_PER_ERROR = ENV.DEADLETTERS_KEEP_PER_ERROR
+DEADLETTERS_KEEP_PAYLOADS_PER_ERROR = ENV.DEADLETTERS_KEEP_PAYLOADS_PER_ERROR
+# Where a policy of RabbitMQ sends what it gives up itself; Redis gives nothing up.
+DEADLETTERS_BROKER_QUEUE = ENV.DEADLETTERS_BROKER_QUEUE if _broker.scheme.startswith(("amqp", "pyamqp")) else ""
+DEADLETTERS_SPOOL = ENV.DEADLETTERS_SPOOL or str(VAR_DIR / "spool")
 RETENTION_DAYS = ENV.RETENTION_DAYS
+DEADLETTERS_RETENTION_DAYS = ENV.DEADLETTERS_RETENTION_DAYS
+DEADLETTERS_RETENTION_COUNT = ENV.DEADLETTERS_RETENTION_COUNT
+AUDIT_RETENTION_DAYS = ENV.AUDIT_RETENTION_DAYS
+DEADLETTERS_REPLAY_POLICIES = ENV.REPLAY_POLICIES
 # Where the page of a dead letter shows the workflow that it died in.
 DEADLETTERS_RUN_URL = "pipelines.links.run_url"
+# Where the list of schedules finds the dead letters of their tasks.
+SCHEDULES_LETTER_URLS = "deadletters.links.letter_urls"
 
 SLACK_WEBHOOK_URL = ENV.SLACK_WEBHOOK_URL
 ADMINS = [(address, address) for address in ENV.ADMINS]

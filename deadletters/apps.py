@@ -14,11 +14,28 @@ class DeadLettersConfig(AppConfig):
         """Connect the receivers and the checks."""
         from celery import signals  # noqa: PLC0415  (models must be loaded first)
 
-        from deadletters import checks, expiry, outcome, redis_list  # noqa: F401, PLC0415
+        from deadletters import (  # noqa: PLC0415
+            breaker,
+            checks,  # noqa: F401
+            collect,
+            drainer,
+            expiry,
+            outcome,
+            poison,
+            redis_list,
+            reprs,
+            transport,
+        )
         from deadletters.announce import flush  # noqa: PLC0415
 
+        breaker.connect()
+        collect.connect()
+        drainer.connect()
         expiry.connect()
         outcome.connect()
+        poison.connect()
         redis_list.connect()
+        reprs.connect()
+        transport.connect()
         # The announcer's thread dies with the process: give it a moment to tell of the last letters.
         signals.worker_shutdown.connect(lambda **_: flush(timeout=5), weak=False, dispatch_uid="deadletters.flush")

@@ -29,6 +29,7 @@ HELP = {
     Cause.POISON: _(
         "Worker after worker went down with this message. Find out why before a replay takes the next one."
     ),
+    Cause.REVOKED: _("An operator revoked it. Replay it if it is wanted after all, else discard it."),
     Cause.UNKNOWN_TASK: _("No worker on this queue knows the task. Deploy it, or fix its name, then replay."),
     Cause.UNDECODABLE: _("The body cannot be read. It is kept byte for byte; its sender has to send it again."),
     Cause.INVALID: _(

@@ -123,12 +123,17 @@ def _refusal(letter: DeadLetter | None, pk: int) -> tuple[str, str]:
     if letter is None:
         return str(pk), _("The letter was deleted meanwhile.")
     if letter.state != State.OPEN:
-        return letter.task_id, _(_NOT_OPEN[State(letter.state)]) % {"task": letter.task_name}
+        return letter.task_id, not_open(letter)
     if letter.task_id.startswith(NO_TASK_ID):
         return letter.task_id, _("This is no task message: nothing would run. Discard it, or send what was meant.")
     if not letter.queue:
         return letter.task_id, _("It is not known which queue the message came from.")
     return letter.task_id, _("Somebody else is claiming %(task)s right now.") % {"task": letter.task_name}
+
+
+def not_open(letter: DeadLetter) -> str:
+    """Why a letter that is not open cannot be claimed."""
+    return _(_NOT_OPEN[State(letter.state)]) % {"task": letter.task_name}
 
 
 _NOT_OPEN = {

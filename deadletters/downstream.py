@@ -58,6 +58,13 @@ def downstream(embed: Mapping[str, Any], own: Part) -> Downstream:
     return found
 
 
+def behind(signature: Any) -> Downstream:
+    """What fails with this signature: its task, and everything after it."""
+    found = Downstream()
+    _walk(signature, found)
+    return found
+
+
 def _walk(signature: Any, found: Downstream) -> None:
     if not isinstance(signature, Mapping):
         return

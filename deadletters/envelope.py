@@ -1,17 +1,19 @@
-"""A message and its stored form, lossless both ways. Pure: no database, no broker."""
+"""A message and its stored form, plain or sealed, lossless both ways. Pure: no database, no broker."""
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from uuid import uuid4
 
+from django.utils.translation import gettext as _
 from kombu.exceptions import ContentDisallowed, DecodeError, KombuError
 from kombu.serialization import loads as decode_body
 from kombu.serialization import prepare_accept_content
 from kombu.utils.json import dumps, loads
 
+from deadletters import seal
 from deadletters.models import DeadLetter
 
 # The header that carries a replay's number; its absence costs a succeeding task one dictionary look-up.
@@ -19,10 +21,20 @@ REPLAY_HEADER = "dead_letter_replay"
 # The header that tells copies of one message apart: an id for each sending of it (copies.py).
 COPY_HEADER = "message_copy"
 
+# The columns of a payload that was not kept.
+NOTHING: Mapping[str, Any] = {"headers": "{}", "properties": "{}", "body": b"", "sealed": None, "seal_key": ""}
+
+# Set by an edit that delays its replay: the moment, as an ISO date.
+NOT_BEFORE = "dead_letter_not_before"
+
 # What belongs to one delivery, or (py-amqp) repeats what the message has fields for.
 _DELIVERY_PROPERTIES = frozenset(
     {"delivery_tag", "delivery_info", "body_encoding", "content_type", "content_encoding", "application_headers"}
 )
+
+
+class NoEnvelope(Exception):
+    """The letter's message cannot be had: it was not kept, or no key opens it. The text says which, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +50,10 @@ class Arguments:
 class Envelope:
     """Everything a broker needs to deliver a message again: headers, properties and the body, byte for byte."""
 
-    headers: Mapping[str, Any]
-    properties: Mapping[str, Any]
-    body: bytes
+    # Not in its repr: that is what ends in logs.
+    headers: Mapping[str, Any] = field(repr=False)
+    properties: Mapping[str, Any] = field(repr=False)
+    body: bytes = field(repr=False)
     content_type: str
     content_encoding: str
     exchange: str
@@ -65,20 +78,42 @@ class Envelope:
             headers=headers,
             properties=properties,
             body=bytes(body or b""),
-            content_type=message.content_type or "",
-            content_encoding=message.content_encoding or "",
-            exchange=delivery.get("exchange") or "",
-            routing_key=delivery.get("routing_key") or "",
+            content_type=str(message.content_type or ""),
+            content_encoding=str(message.content_encoding or ""),
+            exchange=str(delivery.get("exchange") or ""),
+            routing_key=str(delivery.get("routing_key") or ""),
             queue=queue,
         )
 
     @classmethod
     def of(cls, letter: DeadLetter) -> Self:
-        """The envelope as it was stored with `letter`."""
+        """The envelope as it was stored with `letter`, opened if it is sealed.
+
+        Raises:
+            NoEnvelope: it was not kept, or cannot be opened.
+        """
+        if not letter.payload_kept:
+            raise NoEnvelope(
+                _(
+                    "The payload was not kept: there were too many letters of this error already. It cannot be replayed; its sender can send it again."
+                )
+            )
+        headers, properties, body = letter.headers, letter.properties, bytes(letter.body)
+        if letter.sealed is not None:
+            try:
+                head, _line, body = seal.unseal(bytes(letter.sealed), letter.seal_key).partition(b"\n")
+            except seal.CannotOpen as problem:
+                raise NoEnvelope(str(problem)) from None
+            headers, properties = json.loads(head)
+        return replace(cls.bare(letter), headers=from_json(headers), properties=from_json(properties), body=body)
+
+    @classmethod
+    def bare(cls, letter: DeadLetter) -> Self:
+        """Its address only: what is never sealed."""
         return cls(
-            headers=from_json(letter.headers),
-            properties=from_json(letter.properties),
-            body=bytes(letter.body),
+            headers={},
+            properties={},
+            body=b"",
             content_type=letter.content_type,
             content_encoding=letter.content_encoding,
             exchange=letter.exchange,
@@ -86,12 +121,23 @@ class Envelope:
             queue=letter.queue,
         )
 
+    def columns(self) -> dict[str, Any]:
+        """The payload as a letter's row has it: sealed when there is a key."""
+        headers, properties = to_json(self.headers), to_json(self.properties)
+        if not seal.newest():
+            return {"headers": headers, "properties": properties, "body": self.body, "sealed": None, "seal_key": ""}
+        sealed, key = seal.seal(f"[{headers},{properties}]\n".encode() + self.body)
+        return {**NOTHING, "sealed": sealed, "seal_key": key}
+
     def arguments(self) -> Arguments | None:
         """The decoded body, or None when it is not the JSON of a task message (protocol 2)."""
+        return self.decode(self.body, self.content_type, self.content_encoding)
+
+    @staticmethod
+    def decode(body: bytes, content_type: str, content_encoding: str) -> Arguments | None:
+        """The same of a body that came without its envelope."""
         try:
-            payload = decode_body(
-                self.body, self.content_type, self.content_encoding, accept=prepare_accept_content(["json"])
-            )
+            payload = decode_body(body, content_type, content_encoding, accept=prepare_accept_content(["json"]))
         except (ContentDisallowed, DecodeError, KombuError, LookupError, ValueError):
             return None
         match payload:
@@ -102,7 +148,13 @@ class Envelope:
 
     def for_replay(self, number: int) -> Self:
         """The message that replay `number` sends: equal to the one that died but for what a replay must change. A new copy each time."""
-        changed = {"retries": 0, "eta": None, "expires": None, REPLAY_HEADER: number, COPY_HEADER: str(uuid4())}
+        changed = {
+            "retries": 0,
+            "eta": self.headers.get(NOT_BEFORE),
+            "expires": None,
+            REPLAY_HEADER: number,
+            COPY_HEADER: str(uuid4()),
+        }
         headers = {**self.headers, **changed}
         # RabbitMQ would drop the message once more when its own TTL is over.
         properties = {key: value for key, value in self.properties.items() if key != "expiration"}

@@ -8,18 +8,36 @@ _VOLATILE = (
     (re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE), "<url>"),
     (re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNORECASE), "<id>"),
     (re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]+\b"), "<mail>"),
-    (re.compile(r"(?<![\w/])/(?:[\w.@~+-]+/)+[\w.@~+-]*"), "<path>"),
+    # Quoted values; not the apostrophe of "can't".
+    (re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`|“[^”]*”|«[^»]*»"), "<value>"),
+    (re.compile(r"\b[a-z]:\\[^\s:;,]+", re.IGNORECASE), "<path>"),
+    (re.compile(r"(?<![\w/])~?/(?:[\w.@~+-]+/)*[\w.@~+-]+"), "<path>"),
+    (re.compile(r"(?<![\w/])(?:[\w.@~+-]+/)+[\w@~+-]+\.\w{1,8}\b"), "<path>"),
+    (
+        re.compile(
+            r"(?<![\w:])(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}(?![\w:])|(?<![\w:])(?:[0-9a-f]{1,4}:)*:(?:[0-9a-f]{1,4}:)*[0-9a-f]{1,4}(?![\w:])",
+            re.IGNORECASE,
+        ),
+        "<n>",
+    ),
+    (re.compile(r"\b[\w-]+(?:\.[\w-]+)*:\d{2,5}\b"), "<address>"),
     (re.compile(r"\b0x[0-9a-f]+\b", re.IGNORECASE), "<n>"),
     (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b", re.IGNORECASE), "<n>"),
+    # Ids of people's own making: letters and digits mixed, long enough to be no word like utf8.
+    (re.compile(r"\b(?=\w*\d)(?=\w*[a-z])\w{8,}\b", re.IGNORECASE), "<id>"),
     (re.compile(r"\d+(?:[.,:]\d+)*"), "<n>"),
 )
+# KeyError and its like say nothing but a name: that name is the bug.
+_NAME_ONLY = re.compile(r"['\"][A-Za-z_]+['\"]")
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line \d+, in (?P<function>\S+)', re.MULTILINE)
 _LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib/python3|<frozen|<string>")
 
 
 def normalise(message: str) -> str:
-    """`message` without what differs between two deaths of one bug: numbers, ids, addresses, paths."""
-    first_line = message.strip().split("\n", 1)[0][:500]
+    """`message` without what differs between two deaths of one bug: numbers, ids, addresses, paths, quoted values."""
+    first_line = message.strip().split("\n", 1)[0][:500].strip()
+    if _NAME_ONLY.fullmatch(first_line):
+        return first_line
     for pattern, stand_in in _VOLATILE:
         first_line = pattern.sub(stand_in, first_line)
     return first_line

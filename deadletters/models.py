@@ -36,8 +36,10 @@ class Cause(models.TextChoices):
     CANCELLED_BY_SHUTDOWN = "cancelled_by_shutdown", _("Cancelled by shutdown")
     # It waited longer than `expires` allows.
     EXPIRED = "expired", _("Expired")
-    # It killed, or was redelivered to, too many workers (nothing counts deliveries yet).
+    # It was begun too often without coming to an end: each time its worker or its process was lost.
     POISON = "poison", _("Poison")
+    # An operator revoked or terminated it; a letter only where DEADLETTERS_KEEP_REVOKED says so.
+    REVOKED = "revoked", _("Revoked")
     # No worker here knows the task's name.
     UNKNOWN_TASK = "unknown_task", _("Unknown task")
     # The body is not what its content type says, or of a type we don't accept.
@@ -73,7 +75,7 @@ class DeadLetter(models.Model):
     """One task that died, with the message it died of: everything that is needed to send it again."""
 
     # Celery's id; a replay keeps it, so there is one letter a task. For bytes without an id: "message:<uuid>".
-    task_id = models.CharField(_("task id"), max_length=255, unique=True)
+    task_id = models.CharField(_("task id"), max_length=255)
     task_name = models.CharField(_("task"), max_length=255)
     state = models.CharField(_("state"), max_length=12, choices=State, default=State.OPEN)
     cause = models.CharField(_("cause"), max_length=24, choices=Cause)
@@ -108,6 +110,15 @@ class DeadLetter(models.Model):
     queue = models.CharField(_("queue"), max_length=255, blank=True)
     priority = models.PositiveSmallIntegerField(_("priority"), null=True)  # null: the broker's default
 
+    # With DEADLETTERS_KEYS the three above are empty, and here, encrypted; the id of the key beside it. Read them with `Envelope.of`.
+    sealed = models.BinaryField(_("sealed payload"), null=True)  # null: it is not sealed
+    seal_key = models.CharField(_("key"), max_length=16, blank=True, db_default="")
+    # {task: [names and positions]} of the arguments to mask, as the worker knew them: {"shop.pay": ["holder", 0]}.
+    secret_arguments = models.JSONField(_("secret arguments"), default=dict, db_default={})
+    # False: there were too many letters of this error (DEADLETTERS_KEEP_PER_ERROR, DEADLETTERS_KEEP_PAYLOADS_PER_ERROR).
+    traceback_kept = models.BooleanField(_("traceback kept"), default=True, db_default=True)
+    payload_kept = models.BooleanField(_("payload kept"), default=True, db_default=True)
+
     # Where in its workflow the task stood.
     root_id = models.CharField(_("root id"), max_length=255, blank=True)
     parent_id = models.CharField(_("parent id"), max_length=255, blank=True)
@@ -122,8 +133,12 @@ class DeadLetter(models.Model):
         default_permissions = ("view",)
         permissions = (
             ("replay_deadletter", "Can replay dead letters"),
+            ("edit_deadletter", "Can edit dead letters and replay them"),
             ("discard_deadletter", "Can discard dead letters"),
+            ("view_payload", "Can read the unmasked payload of dead letters"),
         )
+        # Not `unique=True`: Django adds a second index for LIKE to that, which nobody asks and every claim would write.
+        constraints = (models.UniqueConstraint(fields=["task_id"], name="letters_one_a_task"),)
         indexes = (
             # Named after the screen that asks.
             models.Index(fields=["-died_at", "-id"], name="letters_newest"),
@@ -139,6 +154,11 @@ class DeadLetter(models.Model):
                 name="letters_unsent",
                 condition=models.Q(claimed_at__isnull=False, sent_at__isnull=True),
             ),
+            models.Index(
+                fields=["fingerprint", "state"],
+                name="letters_not_kept",
+                condition=models.Q(traceback_kept=False) | models.Q(payload_kept=False),
+            ),
         )
 
     def __str__(self) -> str:
@@ -153,10 +173,12 @@ class Event(models.Model):
 
         DIED = "died", _("Died")
         REPLAYED = "replayed", _("Replayed")
+        EDITED = "edited", _("Edited and replayed")
         SUCCEEDED = "succeeded", _("Succeeded")
         NOT_SENT = "not_sent", _("Replay not sent")
         DISCARDED = "discarded", _("Discarded")
         RESTORED = "restored", _("Restored")
+        READ = "read", _("Payload read")
 
     dead_letter = models.ForeignKey(DeadLetter, models.CASCADE, related_name="events", verbose_name=_("dead letter"))
     kind = models.CharField(_("kind"), max_length=12, choices=Kind)
@@ -200,3 +222,17 @@ class BegunCopy(models.Model):
 def new_death_id() -> uuid.UUID:
     """The idempotency key of one death."""
     return uuid.uuid4()
+
+
+# At the end: they name the classes above.
+from deadletters.acts import Act, Original  # noqa: E402
+from deadletters.groups import ErrorGroup  # noqa: E402
+from deadletters.redrives import Redrive, RedriveItem  # noqa: E402
+
+# The tables that workers keep for themselves: Django finds models through this module.
+from deadletters.workers import EarlyStart, Starts, Worker  # noqa: E402, F401
+
+__all__ = [
+    "NO_TASK_ID", "Act", "Cause", "DeadLetter", "DeadLetterQuerySet", "ErrorGroup", "Event", "Original", "Redrive", "RedriveItem", "State",
+    "new_death_id",
+]  # fmt: skip

@@ -44,10 +44,14 @@ def _settle(  # noqa: PLR0917  (private)
 
 
 def on_task_success(sender: Any, **_: Any) -> None:
-    """In the process that ran the task, after its result is stored; an ordinary task pays one dictionary look-up."""
-    headers = sender.request.headers
-    if headers and (number := replay_number(headers)):
-        succeeded(sender.request.id, number)
+    """In the process that ran the task, after its result is stored; an ordinary task pays two dictionary look-ups."""
+    request = sender.request
+    number = replay_number(request.headers) if request.headers else 0
+    if number and succeeded(request.id, number):
+        return
+    # Another copy of the message may have died, or its worker was silent for so long that it was given up.
+    if (request.delivery_info or {}).get("redelivered") or not (sender.acks_late or request.is_eager):
+        found_successful(request.id, number)
 
 
 def connect() -> None:

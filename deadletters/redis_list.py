@@ -6,25 +6,25 @@ from typing import Any
 import redis
 from django.conf import settings
 
-from deadletters.envelope import Envelope
 from deadletters.models import DeadLetter
+from deadletters.payload import masked
 from deadletters.signals import dead_letter_opened
 
 _SECONDS = 5  # longest wait for Redis; the announcer's thread waits, no task does
 
 
 def push(dead_letter: DeadLetter) -> None:
-    """RPUSH {task_id, task_name, args, kwargs, exception, failed_at}; args and kwargs are null when the body cannot be read.
+    """RPUSH {task_id, task_name, args, kwargs, exception, failed_at}, masked; args and kwargs are null when the body cannot be read.
 
     Raises:
         redis.RedisError: Redis is away.
     """
-    arguments = Envelope.of(dead_letter).arguments()
+    payload = masked(dead_letter)
     entry = {
         "task_id": dead_letter.task_id,
         "task_name": dead_letter.task_name,
-        "args": arguments.args if arguments else None,
-        "kwargs": arguments.kwargs if arguments else None,
+        "args": payload.args,
+        "kwargs": payload.kwargs,
         "exception": f"{dead_letter.exception_type}: {dead_letter.exception_message}",
         "failed_at": dead_letter.died_at.isoformat(),
     }

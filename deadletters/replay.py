@@ -1,8 +1,6 @@
 """Send a dead letter again, under its own task id, so that the workflow it died in goes on."""
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from celery import Celery, current_app
@@ -10,10 +8,11 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError, transaction
 from django.utils.translation import gettext as _
 
+from deadletters import audit
 from deadletters.claim import claim, mark_sent, message, take_back
 from deadletters.envelope import Envelope
 from deadletters.faults import fault
-from deadletters.models import DeadLetter
+from deadletters.models import Act, DeadLetter
 
 logger = logging.getLogger(__name__)
 
@@ -26,15 +25,7 @@ class NotSent(NotReplayable):
     """The broker did not take the message: the letter is open again, and what waits behind it is failed as before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """What a replay of many did: how many were sent, and (task id, reason) of each that was not."""
-
-    sent: int = 0
-    refused: list[tuple[str, str]] = field(default_factory=list)
-
-
-def replay(dead_letter: DeadLetter, *, by: User | None, reason: str = "") -> int:
+def replay(dead_letter: DeadLetter, *, by: User | None, reason: str = "", origin: str = "") -> int:
     """Replay one letter; `by` None means the platform itself. Returns the replay's number (1 for the first).
 
     Must not be called inside a transaction: what is published cannot be rolled back.
@@ -45,6 +36,8 @@ def replay(dead_letter: DeadLetter, *, by: User | None, reason: str = "") -> int
     """
     with transaction.atomic(durable=True):
         claimed = claim([dead_letter.pk], by=by, reason=reason)
+        for letter in claimed.letters:
+            audit.record(Act.Verb.REPLAYED, by=by, reason=reason, origin=origin, letter=letter)
     for _task_id, why in claimed.refused:
         raise NotReplayable(why)
     (letter,) = claimed.letters
@@ -55,22 +48,6 @@ def replay(dead_letter: DeadLetter, *, by: User | None, reason: str = "") -> int
         extra={"task_id": letter.task_id, "task": letter.task_name, "replay": letter.replay_number},
     )
     return letter.replay_number
-
-
-def replay_many(letters: Iterable[DeadLetter], *, by: User | None, reason: str = "") -> Replayed:
-    """Replay each letter; one that is refused does not hold up the others, a broker that is away ends it."""
-    sent, refused = 0, []
-    for letter in letters:
-        try:
-            replay(letter, by=by, reason=reason)
-        except NotSent as refusal:
-            refused.append((letter.task_id, str(refusal)))
-            break
-        except NotReplayable as refusal:
-            refused.append((letter.task_id, str(refusal)))
-        else:
-            sent += 1
-    return Replayed(sent, refused)
 
 
 def send(letter: DeadLetter, *, by: User | None) -> None:

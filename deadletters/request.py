@@ -4,12 +4,12 @@ Measured on Celery 5.7; `task_failure` alone would miss an expired, rejected or 
 """
 
 import logging
+import re
 import time
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
-from celery import Celery
+from celery import states
 from celery.exceptions import (
     Ignore,
     MaxRetriesExceededError,
@@ -22,14 +22,17 @@ from celery.exceptions import (
     WorkerLostError,
 )
 from celery.worker import state as worker_state
-from celery.worker.request import Request
-from django.db import DatabaseError, close_old_connections, connection
+from django.conf import settings
 from kombu.exceptions import EncodeError, OperationalError
 
-from deadletters.capture import DATABASE_PAUSE, Death, capture, described
-from deadletters.envelope import REPLAY_HEADER, Envelope, replay_number
+from deadletters import poison
+from deadletters.capture import DATABASE_PAUSE, capture
+from deadletters.envelope import REPLAY_HEADER, replay_number
 from deadletters.models import Cause
 from deadletters.outcome import ended
+from deadletters.record import Death, described
+from deadletters.spool import SpoolError
+from deadletters.start import Ending, StartingRequest, renew_connection
 
 logger = logging.getLogger(__name__)
 
@@ -45,39 +48,20 @@ _CAUSES: tuple[tuple[type[BaseException], Cause], ...] = (
     (MaxRetriesExceededError, Cause.RETRIES_EXHAUSTED),
     (TaskMemoryError, Cause.MEMORY_ERROR),
     (EncodeError, Cause.RESULT_ENCODE),
+    (OperationalError, Cause.PUBLISH_FAILED),
+    (poison.PoisonMessage, Cause.POISON),
 )
+# Celery's line that calls a task's own hook: what the hook raises takes the place of the task's exception.
+_HOOK = re.compile(r"celery/app/trace\.py.*\n\s+task\.(on_failure|on_retry)\(")
 
 
-def queue_of(app: Celery, delivery_info: dict[str, Any] | None) -> str:
-    """The queue that a message came from: the one bound to its exchange and routing key, else the routing key itself."""
-    delivery = delivery_info or {}
-    exchange, key = delivery.get("exchange") or "", delivery.get("routing_key") or ""
-    for name, queue in app.amqp.queues.items():
-        if queue.routing_key == key and (queue.exchange.name == exchange if queue.exchange else not exchange):
-            return str(name)
-    return str(key)
-
-
-class _Ending(NamedTuple):
-    """A death, until it is captured."""
-
-    cause: Cause
-    exception_type: str
-    message: str
-    traceback: str = ""
-
-
-class DeadLetterRequest(Request):  # type: ignore[misc]  # celery.worker ships no types
+class DeadLetterRequest(StartingRequest):
     """A request that captures its death before the broker forgets the message."""
 
     # The death of this request while Celery is telling of it: captured before the acknowledgement, or at the end.
-    _pending: _Ending | None = None
+    _pending: Ending | None = None
     _captured = False
     _timed_out = False
-
-    def __init__(self, message: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(message, *args, **kwargs)
-        self._received = time.time()
 
     # --- How Celery tells of an end ---------------------------------------------------------------------------------
 
@@ -90,21 +74,26 @@ class DeadLetterRequest(Request):  # type: ignore[misc]  # celery.worker ships n
             )
         self._timed_out = isinstance(exception, TimeLimitExceeded)
         if cause := self._cause(exception):
-            self._pending = _Ending(cause, *described(exception, exc_info.type), str(exc_info.traceback or ""))
-            _renew_connection()
+            self._pending = _ending(cause, exception, exc_info)
+            renew_connection()
         try:
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         finally:
             self._capture_pending()
+            self.close_early_start()
+            if isinstance(exception, Reject) and exception.requeue and cause:
+                self._store_failure(exception)  # Celery believes that it is in its queue again
             # `self.replace()` ends in an Ignore, too: there the replacement has this id and the replay's number.
             if type(exception) is Ignore and str(exception) != "Replaced by new task":
-                self._settle("ended on purpose (Ignore)", resolved=True)
+                self._end_ignored()
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001
         """Celery 5.7 reports one hard time limit twice: after `on_failure` only the Task's own hooks are left to call."""
         if soft or not self._timed_out:
             super().on_timeout(soft, timeout)
             return
+        if not self.task.acks_on_timeout and self.task.acks_late:
+            return  # it went back to its queue
         exception = TimeLimitExceeded(timeout)
         try:
             self.task.on_failure(exception, self.id, self.args, self.kwargs, None)
@@ -126,12 +115,16 @@ class DeadLetterRequest(Request):  # type: ignore[misc]  # celery.worker ships n
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:  # noqa: FBT001
         """Expired is a death; revoked by an operator is a deliberate end."""
-        _renew_connection()
+        renew_connection()
         if expired and not self._already_revoked:
-            self._pending = _Ending(
+            self._pending = Ending(
                 Cause.EXPIRED, TaskRevokedError.__name__, f"it expired at {self.expires:%Y-%m-%d %H:%M:%S %Z}"
             )
+        elif settings.DEADLETTERS_KEEP_REVOKED and not self._already_revoked:
+            self._pending = Ending(Cause.REVOKED, TaskRevokedError.__name__, f"{reason} by an operator")
         super()._announce_revoked(reason, terminated, signum, expired)
+        self._capture_pending()  # where the message was acknowledged before it ran
+        self.close_early_start()
         if expired:
             # Celery remembers the id for three hours, and workers tell each other: a replay under the same id would be dropped.
             # Another copy of this very message expires by itself.
@@ -141,10 +134,11 @@ class DeadLetterRequest(Request):  # type: ignore[misc]  # celery.worker ships n
 
     def _announce_cancelled(self, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002
         """A cold shutdown: what was acknowledged early is lost, although Celery's row says RETRY."""
-        _renew_connection()
+        renew_connection()
         if self.acknowledged:
-            self._pending = _Ending(Cause.CANCELLED_BY_SHUTDOWN, "", "the worker was told to stop at once while it ran")
+            self._pending = Ending(Cause.CANCELLED_BY_SHUTDOWN, "", "the worker was told to stop at once while it ran")
             self._capture_pending()
+            self.close_early_start()
         super()._announce_cancelled(emit_retry=emit_retry)
 
     def _success_was_stored(self) -> Any:
@@ -158,7 +152,7 @@ class DeadLetterRequest(Request):  # type: ignore[misc]  # celery.worker ships n
         """A lost process is retried by Celery; when that retry cannot be sent it is a death after all."""
         retried = bool(super()._retry_worker_lost(exc, exc_info))
         if not retried and not self._will_be_requeued():
-            self._pending = _Ending(Cause.WORKER_LOST, *described(exc, exc_info.type), str(exc_info.traceback or ""))
+            self._pending = _ending(Cause.WORKER_LOST, exc, exc_info)
         return retried
 
     # --- What it means ----------------------------------------------------------------------------------------------
@@ -198,32 +192,20 @@ class DeadLetterRequest(Request):  # type: ignore[misc]  # celery.worker ships n
 
     def _capture_pending(self) -> None:
         pending, self._pending = self._pending, None
-        if pending is None or self._captured:
+        if pending is None or self._captured or self._has_succeeded():
             return
-        death = self._death(pending)
+        death = self.death(pending)
         try:
             capture(death)
-        except DatabaseError as problem:
+        except SpoolError as problem:
             self._keep(death, problem)
         else:
             self._captured = True
+            if poison.is_counted(self.task, self._request_dict):
+                poison.forget(self.id)
 
-    def _death(self, ending: _Ending) -> Death:
-        return Death(
-            task_id=self.id,
-            task_name=self._type,
-            cause=ending.cause,
-            envelope=Envelope.of_message(self._message, queue_of(self._app, self._message.delivery_info)),
-            exception_type=ending.exception_type,
-            exception_message=ending.message,
-            traceback=ending.traceback,
-            worker=self._hostname,
-            received_at=datetime.fromtimestamp(self._received, UTC),
-            started_at=datetime.fromtimestamp(self.time_start, UTC) if self.time_start else None,
-        )
-
-    def _keep(self, death: Death, problem: DatabaseError) -> None:
-        """PostgreSQL did not take the letter: the broker keeps the message if it still has it, else the log keeps the letter."""
+    def _keep(self, death: Death, problem: SpoolError) -> None:
+        """Neither PostgreSQL nor the spool took the letter: the broker keeps the message if it still has it, else the log keeps the letter."""
         facts = {"task_id": self.id, "task": self.name, "requeued": not self.acknowledged}
         if self.acknowledged:
             logger.critical("dead_letter.lost", extra={**facts, "death": repr(death)}, exc_info=problem)
@@ -232,17 +214,37 @@ class DeadLetterRequest(Request):  # type: ignore[misc]  # celery.worker ships n
         time.sleep(DATABASE_PAUSE)
         super().reject(requeue=True)
 
+    def _has_succeeded(self) -> bool:
+        """A late copy of a message whose task has finished: that the copy died changes nothing."""
+        return bool(self.delivery_info["redelivered"] and not self.ignore_result and super()._success_was_stored())
+
+    def _store_failure(self, exception: BaseException) -> None:
+        self.task.backend.mark_as_failure(self.id, exception, request=self._context, store_result=self.store_errors)
+
+    def _end_ignored(self) -> None:
+        """Ended on purpose. Celery leaves the row as it is, STARTED for ever, and who waits for it waiting."""
+        why = "ended on purpose (Ignore)"
+        renew_connection()
+        try:
+            if not self.ignore_result and self.task.backend.get_state(self.id) not in states.READY_STATES:
+                self.task.backend.mark_as_revoked(self.id, why, request=self._context)
+            self._settle(why, resolved=True)
+        except Exception:
+            # The message is acknowledged, and the result backend is away: no reason for the worker to go, too.
+            logger.exception("task.end_not_stored", extra={"task_id": self.id, "task": self.name})
+
     def _settle(self, why: str, *, resolved: bool) -> None:
         if REPLAY_HEADER in self._message.headers:
             ended(self.id, replay_number(self._message.headers), why, resolved=resolved)
 
 
+def _ending(cause: Cause, exception: BaseException, exc_info: ExceptionInfo) -> Ending:
+    kind, message = described(exception, exc_info.type)
+    traceback = str(exc_info.traceback or "")
+    hook = _HOOK.search(traceback)
+    return Ending(cause, kind, f"in the task's {hook[1]} hook: {message}" if hook else message, traceback)
+
+
 def _unwrapped(exc_info: ExceptionInfo) -> BaseException:
     exception: BaseException = exc_info.exception
     return exception.exc if isinstance(exception, ExceptionWithTraceback) else exception
-
-
-def _renew_connection() -> None:
-    # The main process has no task_prerun that would: after a restart of PostgreSQL its next write fails otherwise.
-    if not connection.in_atomic_block:
-        close_old_connections()

@@ -1,14 +1,19 @@
 """Which letters somebody means: the filter that commands, screens and redrives share."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.timezone import localtime
+from django.utils.translation import gettext as _
 
-from deadletters.models import DeadLetter, DeadLetterQuerySet
+from deadletters.models import Cause, DeadLetter, DeadLetterQuerySet
+from deadletters.search import matching
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -24,15 +29,24 @@ class Selection:
     queues: tuple[str, ...] = ()
     error: str = ""  # a fingerprint
     since: datetime | None = None  # died at or after
-    text: str = ""  # in the exception's type or message
+    until: datetime | None = None  # died before
+    text: str = ""  # an id, or words of the error, as the search box takes them
+    root: str = ""  # of the workflow with this root id
+    replays_below: int = 0  # replayed fewer times than that
 
     @property
     def empty(self) -> bool:
         """Whether it means every letter there is, whatever its state."""
-        return not any((self.ids, self.tasks, self.causes, self.queues, self.error, self.since, self.text))
+        return not any(
+            (self.ids, self.tasks, self.causes, self.queues, self.error, self.since, self.until, self.text, self.root)
+        )
 
     def letters(self) -> DeadLetterQuerySet:
-        """The letters, newest first, without their heavy columns."""
+        """The letters, newest first, without their heavy columns.
+
+        Raises:
+            TooShort: the text is in nearly everything.
+        """
         letters = DeadLetter.objects.all()
         if self.ids:
             numbers = [int(value) for value in self.ids if value.isdecimal() and len(value) < 19]
@@ -49,9 +63,47 @@ class Selection:
             letters = letters.filter(fingerprint=self.error)
         if self.since:
             letters = letters.filter(died_at__gte=self.since)
+        if self.until:
+            letters = letters.filter(died_at__lt=self.until)
+        if self.replays_below:
+            letters = letters.filter(replay_number__lt=self.replays_below)
+        if self.root:
+            letters = letters.filter(Q(root_id=self.root) | Q(task_id=self.root))
         if self.text:
-            letters = letters.filter(Q(exception_type__icontains=self.text) | Q(exception_message__icontains=self.text))
-        return letters.defer("body", "headers", "properties", "traceback")
+            letters = letters.filter(matching(self.text))
+        return letters.defer("body", "headers", "properties", "sealed", "traceback")
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored with a redrive; what asks for nothing is left out."""
+        found = {name: value for name, value in asdict(self).items() if value}
+        return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in found.items()}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "Selection":
+        """The inverse of `to_json`."""
+        moments = {name: datetime.fromisoformat(stored[name]) for name in ("since", "until") if name in stored}
+        lists = {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
+        return cls(**{**stored, **lists, **moments})
+
+    def in_words(self) -> str:
+        """For the person who is asked whether this is meant, and for the audit trail."""
+        words = [
+            _("%(number)d named letters") % {"number": len(self.ids)} if len(self.ids) > 3 else ", ".join(self.ids),
+            _("task %s") % _or(self.tasks) if self.tasks else "",
+            _("cause %s") % _or(tuple(str(Cause(cause).label) for cause in self.causes)) if self.causes else "",
+            _("queue %s") % _or(self.queues) if self.queues else "",
+            _("error %s") % self.error[:8] if self.error else "",
+            _("workflow %s") % self.root if self.root else "",
+            _("died since %s") % localtime(self.since).strftime("%Y-%m-%d %H:%M") if self.since else "",
+            _("died before %s") % localtime(self.until).strftime("%Y-%m-%d %H:%M") if self.until else "",
+            _("replayed fewer than %d times") % self.replays_below if self.replays_below else "",
+            _("with “%s” in the error") % self.text if self.text else "",
+        ]
+        return " · ".join(filter(None, words)) or str(_("all open letters"))
+
+
+def _or(values: tuple[str, ...]) -> str:
+    return f" {_('or')} ".join(values)
 
 
 def parse_since(text: str) -> datetime:

@@ -11,11 +11,13 @@ from celery import current_app, states
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from deadletters.capture import Death, capture, described
+from deadletters.capture import capture
 from deadletters.claim import fail_taken_back, message
 from deadletters.copies import forget_old_copies
+from deadletters.envelope import Envelope, NoEnvelope
 from deadletters.models import Cause, DeadLetter, State
 from deadletters.outcome import ended, found_successful, succeeded
+from deadletters.record import Death, described
 from deadletters.replay import NotSent, send
 
 logger = logging.getLogger(__name__)
@@ -106,7 +108,7 @@ def _settle(letter: DeadLetter, status: str, at: datetime) -> bool:
             task_id=letter.task_id,
             task_name=letter.task_name,
             cause=Cause.EXCEPTION,
-            envelope=message(letter),
+            envelope=_envelope(letter),
             exception_type=kind,
             exception_message=words,
             traceback=meta.get("traceback") or "",
@@ -115,6 +117,14 @@ def _settle(letter: DeadLetter, status: str, at: datetime) -> bool:
         )
     )
     return True
+
+
+def _envelope(letter: DeadLetter) -> Envelope:
+    """The replay's message; without a payload, which the letter keeps, where that cannot be had."""
+    try:
+        return message(letter)
+    except NoEnvelope:
+        return Envelope.bare(letter).for_replay(letter.replay_number)
 
 
 def _settle_open(before: datetime) -> int:

@@ -1,11 +1,14 @@
 """The base of every task: of several copies one begins, its death is captured, a replay's number goes with what replaces it."""
 
+import logging
 import os
 import time
 from typing import Any
 
 from celery import states
 from celery.contrib.django.task import DjangoTask
+
+logger = logging.getLogger(__name__)
 
 
 class DeadLetterTask(DjangoTask[..., Any]):
@@ -14,6 +17,9 @@ class DeadLetterTask(DjangoTask[..., Any]):
     abstract = True
     # A dotted string: the web process never imports worker code.
     Request = "deadletters.request:DeadLetterRequest"
+    # How often a message may be begun that ends its worker or its process each time; None: DEADLETTERS_MAX_DELIVERIES.
+    # 1, for a task that must not run twice: at the first redelivery it becomes a letter.
+    max_deliveries: int | None = None
 
     # Celery would write it before it asks whether this message may run at all; see `before_start`.
     track_started = False
@@ -33,7 +39,11 @@ class DeadLetterTask(DjangoTask[..., Any]):
         request.begun_at = time.time()
         if self._is_followed(request) and not (self.ignore_result or request.ignore_result):
             about = {"pid": os.getpid(), "hostname": request.hostname}
-            self.backend.store_result(task_id, about, states.STARTED, request=request)
+            try:
+                self.backend.store_result(task_id, about, states.STARTED, request=request)
+            except Exception:
+                # It only informs: a task need not wait, let alone die, for it.
+                logger.exception("result.start_not_stored", extra={"task_id": task_id})
 
     def _is_followed(self, request: Any) -> bool:
         """Whether somebody looks at what runs: it is part of a workflow or a run, or its message is gone once it has begun."""

@@ -9,17 +9,24 @@ from celery.utils.serialization import create_exception_cls
 from django.utils.translation import gettext as _
 
 from deadletters.downstream import Downstream, Part, downstream
-from deadletters.envelope import Envelope
+from deadletters.envelope import Envelope, NoEnvelope
 from deadletters.models import DeadLetter
 
 # How Celery's JSON ends for a task that nothing waits for: most letters of a storm, which need no decoding then.
-_ALONE = b'"chain": null, "chord": null}]'
+ALONE = b'"chain": null, "chord": null}]'
 
 
 def sets_free(letter: DeadLetter) -> Downstream:
-    """What waits behind this letter: the tasks that a successful replay lets run."""
+    """What waits behind this letter: the tasks that a successful replay lets run. None are known behind a message that cannot be had."""
+    try:
+        return _behind(letter)
+    except NoEnvelope:
+        return Downstream()
+
+
+def _behind(letter: DeadLetter) -> Downstream:
     envelope = Envelope.of(letter)
-    if envelope.body.endswith(_ALONE):
+    if envelope.body.endswith(ALONE):
         return Downstream()
     arguments = envelope.arguments()
     if arguments is None:
@@ -34,9 +41,9 @@ def reopen(letters: Sequence[DeadLetter]) -> list[tuple[DeadLetter, str]]:
     Part of the caller's transaction, as far as the result backend has any.
     """
     backend: Any = current_app.backend
-    workflows = [(letter, sets_free(letter)) for letter in letters]
+    workflows, refused = _workflows(letters)
     lost = missing_chords(part.group_id for _letter, after in workflows for part in after.parts)
-    refused = [(letter, _why(after, lost)) for letter, after in workflows if lost.intersection(after.group_ids)]
+    refused += [(letter, _why(after, lost)) for letter, after in workflows if lost.intersection(after.group_ids)]
     gone = {letter.pk for letter, _why in refused}
     free = [(letter, after) for letter, after in workflows if letter.pk not in gone]
     if hasattr(backend, "reopen"):
@@ -45,6 +52,19 @@ def reopen(letters: Sequence[DeadLetter]) -> list[tuple[DeadLetter, str]]:
             dict.fromkeys(part for _letter, after in free for part in after.parts),
         )
     return refused
+
+
+def _workflows(
+    letters: Sequence[DeadLetter],
+) -> tuple[list[tuple[DeadLetter, Downstream]], list[tuple[DeadLetter, str]]]:
+    """(letter, what waits behind it) of each whose message can be had, and (letter, why) of the others."""
+    workflows, refused = [], []
+    for letter in letters:
+        try:
+            workflows.append((letter, _behind(letter)))
+        except NoEnvelope as problem:
+            refused.append((letter, str(problem)))
+    return workflows, refused
 
 
 def missing_chords(group_ids: Iterable[str]) -> set[str]:
@@ -58,9 +78,14 @@ def missing_chords(group_ids: Iterable[str]) -> set[str]:
 
 def fail(letter: DeadLetter) -> None:
     """Write the failure back that a claim took away, or whoever waits would wait for ever. Errbacks were told at the death."""
-    envelope = Envelope.of(letter)
-    arguments = envelope.arguments()
-    request = Context({**envelope.headers, **(arguments.embed if arguments else {}), "id": letter.task_id})
+    try:
+        envelope = Envelope.of(letter)
+    except NoEnvelope:  # its key was taken away meanwhile: whoever waits behind it is not known, its own result is
+        known: dict[str, Any] = {}
+    else:
+        arguments = envelope.arguments()
+        known = {**envelope.headers, **(arguments.embed if arguments else {})}
+    request = Context({**known, "id": letter.task_id})
     kind = create_exception_cls(letter.exception_type or "Exception", "deadletters")
     backend: Any = current_app.backend
     backend.mark_as_failure(

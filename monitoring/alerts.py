@@ -12,13 +12,16 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from kombu.exceptions import OperationalError
 
-from deadletters.models import DeadLetter
+from deadletters.models import DeadLetter, ErrorGroup
+from deadletters.redact import redactor
 from monitoring import deliveries
 from monitoring.notice import Notice, one_line
 
 logger = logging.getLogger(__name__)
 
 CHANNELS = {"monitoring.alert_slack": "slack", "monitoring.alert_mail": "mail"}
+# Says anything on one of the channels; like them it does not alert of its own death.
+TELL = "monitoring.tell"
 
 # The row count is the referee between workers, the database's clock their common one: a row comes back to the one that may speak.
 CLAIM = """
@@ -27,6 +30,9 @@ CLAIM = """
     ON CONFLICT (fingerprint) DO UPDATE
        SET last_sent_at = excluded.last_sent_at, told = alert.held_back, held_back = 0
      WHERE alert.last_sent_at <= excluded.last_sent_at - %(every)s
+        -- An error that was resolved and is back is news, however short ago the last alert was.
+        OR EXISTS (SELECT FROM deadletters_errorgroup error
+                    WHERE error.fingerprint = alert.fingerprint AND error.state = 'regressed' AND error.changed_at > alert.last_sent_at)
     RETURNING told
 """
 HOLD_BACK = "UPDATE monitoring_alert SET held_back = held_back + 1 WHERE fingerprint = %(fingerprint)s"
@@ -45,7 +51,7 @@ def alert(dead_letter: DeadLetter) -> bool:
     """
     channels = [task for task, channel in CHANNELS.items() if deliveries.CHANNELS[channel].configured()]
     # An alert that dies must not alert of its own death.
-    if not channels or dead_letter.task_name in CHANNELS:
+    if not channels or dead_letter.task_name in {*CHANNELS, TELL}:
         return False
     # Letters without a fingerprint never became a task; their cause groups them well enough.
     key: dict[str, Any] = {
@@ -55,11 +61,24 @@ def alert(dead_letter: DeadLetter) -> bool:
     held_back = _claim(key)
     if held_back is None:
         return False
+    return _send(key, [(name, (dead_letter.pk, held_back)) for name in channels])
+
+
+def tell(what: str, notice: Notice) -> bool:
+    """Tell every configured channel of something that is no letter, at most once in ALERT_EVERY seconds; returns whether it was told."""
+    channels = [task for task, channel in CHANNELS.items() if deliveries.CHANNELS[channel].configured()]
+    key: dict[str, Any] = {"fingerprint": what, "every": timedelta(seconds=settings.ALERT_EVERY)}
+    if not channels or _claim(key) is None:
+        return False
+    return _send(key, [(TELL, (name, notice.subject, notice.text, notice.link)) for name in channels])
+
+
+def _send(key: dict[str, Any], messages: list[tuple[str, tuple[object, ...]]]) -> bool:
     try:
-        for name in channels:
-            current_app.send_task(name, (dead_letter.pk, held_back), ignore_result=True)
+        for task, args in messages:
+            current_app.send_task(task, args, ignore_result=True)
     except OperationalError:
-        logger.exception("alert.not_published", extra={"dead_letter": dead_letter.pk})
+        logger.exception("alert.not_published", extra={"fingerprint": key["fingerprint"]})
         with connection.cursor() as cursor:
             cursor.execute(GIVE_BACK, key)
         return False
@@ -68,7 +87,9 @@ def alert(dead_letter: DeadLetter) -> bool:
 
 def notice(dead_letter: DeadLetter, held_back: int = 0) -> Notice:
     """What is said about one letter: what died, of what, how many like it were held back, and where to look."""
-    error = one_line(": ".join(filter(None, (dead_letter.exception_type, dead_letter.exception_message))))
+    # Masked when it was stored; once more for names that are secret only since then.
+    message = redactor().text(dead_letter.exception_message)
+    error = one_line(": ".join(filter(None, (dead_letter.exception_type, message))))
     lines = [
         _("Task: %s") % (dead_letter.task_name or _("unknown")),
         _("Error: %s") % (error or _("none was recorded")),
@@ -83,9 +104,15 @@ def notice(dead_letter: DeadLetter, held_back: int = 0) -> Notice:
             )
             % held_back
         )
-    what = dead_letter.task_name or dead_letter.get_cause_display()
+    what, subject = dead_letter.task_name or dead_letter.get_cause_display(), _("Dead letter: %s")
+    regressed = ErrorGroup.objects.filter(pk=dead_letter.fingerprint, state=ErrorGroup.State.REGRESSED).first()
+    if regressed is not None:
+        subject = _("Regressed: %s")
+        lines.append(_("This error was resolved, and is back."))
+        if regressed.note:
+            lines.append(_("Note: %s") % one_line(redactor().text(regressed.note)))
     return Notice(
-        subject=one_line(_("Dead letter: %s") % what, 120),
+        subject=one_line(subject % what, 120),
         text="\n".join(lines),
         link=link("deadletter_change", dead_letter.pk),
     )
@@ -97,7 +124,7 @@ def deliver(name: str, dead_letter_id: int, held_back: int) -> None:
     Raises:
         NotDeliveredYet, NotDelivered: as the channel says.
     """
-    dead_letter = DeadLetter.objects.defer("traceback", "body").filter(pk=dead_letter_id).first()
+    dead_letter = DeadLetter.objects.defer("traceback", "body", "sealed").filter(pk=dead_letter_id).first()
     if dead_letter is None:
         logger.info("alert.letter_is_gone", extra={"dead_letter": dead_letter_id})
         return

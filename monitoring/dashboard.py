@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from django.utils import timezone
 
-from deadletters.errors import ErrorGroup, open_errors
+from deadletters.errors import OpenError, open_errors
 from deadletters.listing import Count, count
 from deadletters.models import DeadLetter
 from monitoring import heartbeats, minutes, queues, workers
@@ -21,6 +21,8 @@ from monitoring.workers import Running, Workers
 from pipelines import runs
 from pipelines.models import Run
 from pipelines.runs import Progress
+from schedules.history import Broken
+from schedules.liveness import Liveness, liveness
 
 Answer = TypeVar("Answer")
 
@@ -78,10 +80,12 @@ class Figures:
     rates: Rates
     window: Window
     bins: list[Bin]
-    errors: list[ErrorGroup]
+    errors: list[OpenError]
     queues: list[Queue] | None
     workers: Workers | None
     heartbeat: datetime | None
+    beat: Liveness
+    broken: list[Broken]
     runs: list[tuple[Run, Progress]]
     # {"open" | "waiting" | "workers": samples of the last day, oldest first}
     samples: dict[str, Sequence[int]] = field(default_factory=dict)
@@ -124,6 +128,8 @@ def figures(window: str = "") -> Figures:
         queues=_or_none(queues.queues),
         workers=_or_none(workers.alive),
         heartbeat=heartbeats.last(),
+        beat=liveness(),
+        broken=list(Broken.objects.select_related("schedule").order_by("-since")[:LISTED]),
         runs=latest_runs(),
         samples={name: minutes.samples(now - DAY, name) for name in ("open", "waiting", "workers")},
         counted_until=minutes.counted_until(now),
@@ -147,6 +153,9 @@ def as_dict(read: Figures) -> dict[str, Any]:
         "paused_queues": None if read.queues is None else [queue.name for queue in read.queues if queue.paused],
         "workers": None if read.workers is None else list(read.workers.alive),
         "silent_workers": None if read.workers is None else [name for name, _seconds in read.workers.silent],
+        "beat": read.beat.leader,
+        "beat_tick_age_seconds": None if read.beat.age is None else read.beat.age.total_seconds(),
+        "broken_schedules": {broken.schedule.name: broken.reason for broken in read.broken},
         "heartbeat_age_seconds": (read.at - read.heartbeat).total_seconds() if read.heartbeat else None,
         "errors": [{"task": error.task_name, "error": error.name, "open": error.open.number} for error in read.errors],
     }

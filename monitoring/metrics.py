@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import celery
@@ -18,6 +18,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from deadletters.models import Cause, DeadLetter, State
 from monitoring import dashboard, heartbeats, queues, workers
 from monitoring.broker import BrokerAway
+from schedules.history import Broken
+from schedules.liveness import liveness
 
 # Counting stops here: a million rows take longer than a scrape may.
 COUNTED = 100_000
@@ -81,6 +83,15 @@ def _database() -> Iterator[Metric]:
         "redeliver_open_dead_letters", f"Open dead letters by cause, among the newest {COUNTED}.", "cause",
         {cause: causes.get(cause, 0) for cause in Cause.values},
     )  # fmt: skip
+    yield _by(
+        "redeliver_dead_letters_not_kept_whole",
+        f"Open dead letters without their message or traceback, because there were too many of their error; counted up to {COUNTED}.",
+        "part",
+        {
+            "payload": _bounded(DeadLetter.objects.open().filter(payload_kept=False)),
+            "traceback": _bounded(DeadLetter.objects.open().filter(traceback_kept=False)),
+        },
+    )
     oldest = dashboard.oldest_open()
     yield GaugeMetricFamily(
         "redeliver_oldest_open_dead_letter_age_seconds", "Age of the open letter that waits longest; 0 when none is open.",
@@ -97,6 +108,21 @@ def _database() -> Iterator[Metric]:
         "Results by state, touched within the last hour.",
         "state",
         {**dict.fromkeys(SHOWN, 0), **dict(results)},
+    )
+    yield from _schedules(now)
+
+
+def _schedules(now: datetime) -> Iterator[Metric]:
+    beat = liveness()
+    if beat.age is not None:
+        yield GaugeMetricFamily(
+            "redeliver_beat_tick_age_seconds",
+            "Seconds since the leading beat last ticked.",
+            value=beat.age.total_seconds(),
+        )
+    yield GaugeMetricFamily("redeliver_beats_standing_by", "Beats that would take over.", value=beat.standing_by)
+    yield GaugeMetricFamily(
+        "redeliver_schedules_broken", "Enabled schedules that cannot run.", value=Broken.objects.count()
     )
     if heartbeat := heartbeats.last():
         yield GaugeMetricFamily(

@@ -1,14 +1,13 @@
 """The tasks of this room; each calls one verb. Their names are stored in schedules and messages, so they never change."""
 
 import logging
-from datetime import timedelta
 from typing import Any
 
 from celery import shared_task
 from django.conf import settings
 
-from monitoring import alerts, dashboard, heartbeats, minutes, reports, retention
-from monitoring.notice import NotDeliveredYet
+from monitoring import alerts, dashboard, deliveries, heartbeats, minutes, reports, retention
+from monitoring.notice import NotDeliveredYet, Notice
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +37,12 @@ def alert_mail(dead_letter_id: int, held_back: int = 0) -> None:
     alerts.deliver("monitoring.alert_mail", dead_letter_id, held_back)
 
 
+@shared_task(name=alerts.TELL, ignore_result=True, **DELIVERY)
+def tell(channel: str, subject: str, text: str, link: str) -> None:
+    """Say something on one channel."""
+    deliveries.send(alerts.CHANNELS[channel], Notice(subject=subject, text=text, link=link))
+
+
 @shared_task(name="monitoring.heartbeat", soft_time_limit=30, time_limit=40)
 def heartbeat() -> str:
     """Record that beat, the broker, a worker and the database work together, and count the minutes that are over."""
@@ -62,8 +67,9 @@ def digest() -> dict[str, Any]:
 
 @shared_task(name="monitoring.clean_up", soft_time_limit=1500, time_limit=1600)
 def clean_up() -> dict[str, int]:
-    """Delete what is older than RETENTION_DAYS and not needed any more; returns how many rows of each kind."""
-    return retention.prune(timedelta(days=settings.RETENTION_DAYS)).as_dict()
+    """Delete what is beyond RETENTION_DAYS (and the settings for letters) and not needed any more; returns how many rows of each kind."""
+    deliveries.prune()
+    return retention.prune().as_dict()
 
 
 @shared_task(name="monitoring.echo", soft_time_limit=10, time_limit=15)

@@ -50,6 +50,11 @@ def troubles(figures: Figures) -> list[str]:
         found.append(_("No worker answers, so tasks wait. Start one: celery -A config worker"))
     else:
         found += _of_workers(figures.workers, figures.queues)
+    if figures.beat.silent and (figures.beat.age is not None or figures.heartbeat):
+        found.append(_("No beat ticks, so no schedule runs. Start one: celery -A config beat"))
+    if figures.broken:
+        names = "; ".join(f"“{broken.schedule.name}”: {broken.reason}" for broken in figures.broken)
+        found.append(_("These schedules cannot run. %s") % names)
     if figures.heartbeat and figures.at - figures.heartbeat > heartbeats.LATE:
         found.append(
             _("Beat's last heartbeat is %s old: schedules may not run. Check that beat and a worker are running.")
@@ -171,12 +176,15 @@ def _workers(figures: Figures) -> Tile:
 
 
 def _beat(figures: Figures) -> Tile:
-    title = _("Beat's last tick")
-    if figures.heartbeat is None:
-        return Tile(page="schedules", title=title, value="–", note=_("no heartbeat yet"), tone="quiet")
-    since = figures.at - figures.heartbeat
-    tone = "bad" if since > heartbeats.LATE else "ok"
-    return Tile(page="schedules", title=title, value=age(since), note=_("from beat to a worker"), tone=tone)
+    title, beat = _("Beat's last tick"), figures.beat
+    if beat.age is None:
+        tone = "bad" if figures.heartbeat else "quiet"
+        return Tile(page="schedules", title=title, value="–", note=_("no beat leads"), tone=tone)
+    note = beat.leader + (_(" and %d standing by") % beat.standing_by if beat.standing_by else "")
+    late = figures.heartbeat and figures.at - figures.heartbeat > heartbeats.LATE
+    return Tile(
+        page="schedules", title=title, value=age(beat.age), note=note, tone="bad" if beat.silent or late else "ok"
+    )
 
 
 def _number(value: int) -> str:

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.shortcuts import get_object_or_404, redirect  # noqa: TID251
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.cache import get_conditional_response
 from django.utils.crypto import salted_hmac
 from django.utils.decorators import method_decorator
@@ -24,14 +24,14 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
 from kombu.exceptions import OperationalError
 
-from deadletters.models import State
-from deadletters.replay import Replayed, replay_many
+from deadletters.redrive import NotRedrivable
 from pipelines import registry, runs
 from pipelines.forms import StartForm
 from pipelines.graph import NotACanvas
 from pipelines.layout import box_tasks, segments
 from pipelines.models import Run
 from pipelines.page import RunPage
+from pipelines.replay import replay_dead
 from pipelines.run_list import PipelineFilter, RunChangeList, find
 from pipelines.words import chip, took
 
@@ -73,8 +73,8 @@ class RunAdmin(Admin):
         return request.user.has_perm("pipelines.cancel_run") and self.has_view_permission(request)
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
-        """May send the dead letters of a run again."""
-        return request.user.has_perm("deadletters.replay_deadletter") and self.has_view_permission(request)
+        """May send the dead letters of a run again, all at once."""
+        return request.user.has_perm("deadletters.start_redrive") and self.has_view_permission(request)
 
     # --- List --------------------------------------------------------------------------------------------------------
 
@@ -212,19 +212,17 @@ class RunAdmin(Admin):
         """Send the open dead letters of this run again, or those of one box of the graph alone (`node`: its key)."""
         self._require(self.has_replay_permission(request))
         run = get_object_or_404(Run, pk=pk)
-        letters = runs.letters(run)
-        if "node" in request.POST:
-            letters = letters.filter(task_id__in=box_tasks(run.tree, request.POST["node"]))
-        self._tell(request, replay_many(letters.filter(state=State.OPEN), by=_by(request)))
+        tasks = box_tasks(run.tree, request.POST["node"]) if "node" in request.POST else None
+        origin = f"{request.path} ({request.META.get('REMOTE_ADDR')})"
+        try:
+            redrive = replay_dead(run, by=_by(request), origin=origin, tasks=tasks)
+        except NotRedrivable:
+            messages.warning(request, _("No dead letter of this run is open: there is nothing to replay."))
+            return _to(run)
+        said = ngettext("%d dead letter is sent again", "%d dead letters are sent again", redrive.total) % redrive.total
+        url = reverse("admin:deadletters_redrive_change", args=[redrive.pk])
+        messages.success(request, format_html('{} (<a href="{}">{}</a>).', said, url, redrive))
         return _to(run)
-
-    @staticmethod
-    def _tell(request: HttpRequest, replayed: Replayed) -> None:
-        if replayed.sent or not replayed.refused:
-            said = ngettext("%d dead letter was sent again.", "%d dead letters were sent again.", replayed.sent)
-            messages.success(request, said % replayed.sent)
-        for task_id, reason in replayed.refused[:3]:
-            messages.warning(request, f"{task_id}: {reason}")
 
     # --- How pages answer --------------------------------------------------------------------------------------------
 

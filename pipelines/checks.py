@@ -1,4 +1,4 @@
-"""Tasks that could hang for ever, or die without a letter, are refused at start."""
+"""Tasks that could hang for ever are refused at start."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,10 +6,6 @@ from typing import Any
 from celery import current_app
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004  (Django's name for it)
 from django.utils.module_loading import autodiscover_modules
-from kombu.utils.imports import symbol_by_name
-
-# Of these names, so that a command need not import the worker to know its Request.
-OURS = {"deadletters.request:DeadLetterRequest", "deadletters.request.DeadLetterRequest"}
 
 
 @register()
@@ -25,21 +21,6 @@ def tasks_end(**_: Any) -> list[CheckMessage]:
             )
         ]
     return [problem for task in _tasks() for problem in _limits_of(task)]
-
-
-@register()
-def deaths_are_captured(**_: Any) -> list[CheckMessage]:
-    """Each task's Request is the one that makes a dead letter of its death."""
-    return [
-        Error(
-            f"The task {task.name} would die without leaving a dead letter.",
-            hint="Build it on the app's own Task class, or let the Request of its class inherit from DeadLetterRequest.",
-            obj=task.name,
-            id="pipelines.E003",
-        )
-        for task in _tasks()
-        if not _captures(task.Request)
-    ]
 
 
 def _tasks() -> list[Any]:
@@ -73,10 +54,3 @@ def _limits_of(task: Any) -> Iterator[CheckMessage]:
             obj=task.name,
             id="pipelines.W001",
         )
-
-
-def _captures(request: Any) -> bool:
-    if isinstance(request, str) and request in OURS:
-        return True
-    base = symbol_by_name("deadletters.request:DeadLetterRequest")
-    return issubclass(symbol_by_name(request), base)

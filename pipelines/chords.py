@@ -14,12 +14,11 @@ from uuid import uuid4
 from celery import maybe_signature, states
 from celery.exceptions import ChordError
 from celery.result import GroupResult
-from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
+from django.db import transaction
 from django.utils import timezone
-from django_celery_results.models import TaskResult
 from kombu.utils.json import dumps, loads
 
+from deadletters.downstream import behind
 from deadletters.envelope import COPY_HEADER
 from deadletters.faults import fault
 from pipelines.models import Chord
@@ -43,10 +42,10 @@ def record(header: GroupResult, body: Any) -> None:
 
 
 def reopen(group_ids: Iterable[str]) -> None:
-    """Let failed chords wait for their parts again."""
-    Chord.objects.filter(group_id__in=list(group_ids), state=Chord.State.FAILED).update(
-        state=Chord.State.WAITING, updated_at=timezone.now()
-    )
+    """Let failed chords wait for their parts again. Before the parts are reset: whoever looks at them just now decides first."""
+    locked = Chord.objects.filter(group_id__in=list(group_ids)).order_by("pk").select_for_update()
+    failed = [pk for pk, state in locked.values_list("pk", "state") if state == Chord.State.FAILED]
+    Chord.objects.filter(pk__in=failed).update(state=Chord.State.WAITING, updated_at=timezone.now())
 
 
 def missing(group_ids: Collection[str]) -> set[str]:
@@ -60,7 +59,10 @@ def advance(backend: Any, group_id: str) -> Chord.State | None:  # noqa: PLR0911
     Each part looks at one other part only, as long as that has not ended: whoever ends last finds nobody to wait for. Never raises
     because of the broker or a body: the part that returned is fine, and must not become a failure for the chord's sake.
     """
-    if _still_waits(group_id):
+    waits = Chord.objects.filter(group_id=group_id, state=Chord.State.WAITING).exclude(waits_for="")
+    waits_for = waits.values_list("waits_for", flat=True).first()
+    # Without a lock: the part that is looked at has yet to look itself.
+    if waits_for and backend.standing([waits_for]).unfinished:
         return Chord.State.WAITING
     with transaction.atomic():
         chord = Chord.objects.select_for_update().filter(group_id=group_id).first()
@@ -70,13 +72,15 @@ def advance(backend: Any, group_id: str) -> Chord.State | None:  # noqa: PLR0911
         if chord.state in {Chord.State.DISPATCHING, Chord.State.DONE}:
             return Chord.State(chord.state)
         ids = list(leaves(chord.header))
-        if unfinished := _one_of(ids, _UNFINISHED):
+        unfinished, dead = backend.standing(ids)
+        if unfinished:
             Chord.objects.filter(pk=chord.pk).update(waits_for=unfinished)
             return Chord.State.WAITING
-        dead = _one_of(ids, _DEAD)
         if dead and chord.state == Chord.State.FAILED:
             return Chord.State.FAILED  # the body was told already
-        _move(chord, Chord.State.FAILED if dead else Chord.State.DISPATCHING)
+        chord.state = Chord.State.FAILED if dead else Chord.State.DISPATCHING
+        chord.told = False
+        chord.save(update_fields=["state", "told", "updated_at"])
     fault("chord.decided")
     if dead:
         _fail_body(backend, chord, dead)
@@ -87,32 +91,23 @@ def advance(backend: Any, group_id: str) -> Chord.State | None:  # noqa: PLR0911
 def sweep(backend: Any, older_than: timedelta = timedelta(seconds=30)) -> int:
     """Settle chords that a crash left behind: parts all in but nobody looked, a body claimed but perhaps not sent, or not told of a death.
 
-    A body that has a result was sent. Of one that has none nobody can say; it is sent again, and the worker runs one of the copies.
-    Returns how many chords moved on.
+    A body that has begun was sent. Of another nobody can say; it is sent again, and the worker runs one of the copies. Returns how
+    many chords moved on.
     """
-    moved = 0
-    stale = Chord.objects.filter(
-        state__in=(Chord.State.WAITING, Chord.State.DISPATCHING), updated_at__lt=timezone.now() - older_than
-    )
-    for chord in stale.only("group_id", "state", "body_id").iterator():
+    moved, stale = 0, Chord.objects.filter(updated_at__lt=timezone.now() - older_than)
+    for chord in stale.filter(state=Chord.State.FAILED, told=False).iterator():
+        _fail_body(backend, chord, backend.standing(list(leaves(chord.header))).dead or chord.group_id)
+        moved += 1
+    unfinished = stale.filter(state__in=(Chord.State.WAITING, Chord.State.DISPATCHING))
+    for chord in unfinished.only("group_id", "state", "body_id").iterator():
+        mine = Chord.objects.filter(pk=chord.pk, state=Chord.State.DISPATCHING)
         if chord.state == Chord.State.DISPATCHING:
-            if TaskResult.objects.filter(task_id=chord.body_id).exclude(status=states.PENDING).exists():
-                moved += Chord.objects.filter(pk=chord.pk, state=Chord.State.DISPATCHING).update(state=Chord.State.DONE)
+            if chord.body_id and backend.get_state(chord.body_id) in {states.STARTED, states.RETRY, states.SUCCESS}:
+                moved += mine.update(state=Chord.State.DONE)
                 continue
-            Chord.objects.filter(pk=chord.pk, state=Chord.State.DISPATCHING).update(state=Chord.State.WAITING)
+            mine.update(state=Chord.State.WAITING)
         moved += advance(backend, chord.group_id) in {Chord.State.DONE, Chord.State.FAILED}
-    return moved + _tell_bodies(backend, older_than)
-
-
-def _tell_bodies(backend: Any, older_than: timedelta) -> int:
-    """Failed chords whose body does not know of it yet: a crash between the two."""
-    waiting = TaskResult.objects.filter(task_id=OuterRef("body_id")).exclude(status=states.PENDING)
-    failed = Chord.objects.filter(state=Chord.State.FAILED, updated_at__lt=timezone.now() - older_than)
-    untold = list(failed.exclude(body_id="").exclude(Exists(waiting))[:100])
-    for chord in untold:
-        culprit = TaskResult.objects.filter(task_id__in=list(leaves(chord.header)), status__in=states.PROPAGATE_STATES)
-        _fail_body(backend, chord, culprit.values_list("task_id", flat=True).first() or chord.group_id)
-    return len(untold)
+    return moved
 
 
 def leaves(results: Iterable[ResultTuple]) -> Iterator[str]:
@@ -144,53 +139,11 @@ def _copies(signatures: Any, copy: str) -> Any:
     return [as_copy(signature, copy) for signature in signatures or ()]
 
 
-# One question a part, without a lock: the part that is looked at has yet to look itself.
-_WAITS = f"""
-    SELECT FROM {Chord._meta.db_table} chord
-      LEFT JOIN {TaskResult._meta.db_table} result ON result.task_id = chord.waits_for
-     WHERE chord.group_id = %s AND chord.state = 'waiting' AND chord.waits_for <> ''
-       AND (result.status IS NULL OR result.status NOT IN ('SUCCESS', 'FAILURE', 'REVOKED'))
-"""
-_MEMBER = f"""
-    SELECT member.id FROM unnest(%s::text[]) WITH ORDINALITY AS member (id, place)
-      LEFT JOIN {TaskResult._meta.db_table} result ON result.task_id = member.id
-"""  # noqa: S608
-# Any of them, by lot: of 10,000 parts some fifteen are looked at, in whatever order they end.
-_UNFINISHED = (
-    _MEMBER
-    + "WHERE result.status IS NULL OR result.status NOT IN ('SUCCESS', 'FAILURE', 'REVOKED') ORDER BY random() LIMIT 1"
-)
-_DEAD = _MEMBER + "WHERE result.status IN ('FAILURE', 'REVOKED') ORDER BY member.place LIMIT 1"
-
-
-def _still_waits(group_id: str) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(_WAITS, [group_id])
-        return bool(cursor.rowcount)
-
-
-def _one_of(ids: list[str], which: str) -> str:
-    """One of these parts, or "" when there is none."""
-    with connection.cursor() as cursor:
-        cursor.execute(which, [ids])
-        row = cursor.fetchone()
-    return row[0] if row else ""
-
-
-def _rows(chord: Chord) -> dict[str, TaskResult]:
-    found = TaskResult.objects.filter(task_id__in=list(leaves(chord.header)))
-    return {row.task_id: row for row in found.only("task_id", "result", "content_encoding")}
-
-
-def _values(backend: Any, results: Iterable[ResultTuple], rows: dict[str, TaskResult]) -> list[Any]:
+def _values(results: Iterable[ResultTuple], returned: dict[str, Any]) -> list[Any]:
     """What the body is called with: the header's results in order, nested groups as lists."""
-    values = []
-    for (task_id, _parent), children in results:
-        row = rows.get(task_id)
-        values.append(
-            _values(backend, children, rows) if children else backend.decode_content(row, row.result if row else None)
-        )
-    return values
+    return [
+        _values(children, returned) if children else returned.get(task_id) for (task_id, _parent), children in results
+    ]
 
 
 def _fail_body(backend: Any, chord: Chord, culprit: str) -> None:
@@ -200,16 +153,21 @@ def _fail_body(backend: Any, chord: Chord, culprit: str) -> None:
         raise ChordError(f"Dependency {culprit} died; the chord's body waits for its replay")
     except ChordError as error:
         backend.chord_error_from_stack(body, error)
+    if not Chord.objects.filter(pk=chord.pk, state=Chord.State.FAILED).update(told=True):
+        # A part was replayed while the body was told: it waits again, and all behind it.
+        after = behind(chord.body)
+        backend.reopen(after.task_ids, after.parts)
+        return
     options = (chord.body or {}).get("options") or {}
     if options.get("chord") and options.get("group_id"):
         advance(backend, options["group_id"])  # Celery does not tell the outer chord of a nested one
 
 
 def _dispatch(backend: Any, chord: Chord) -> Chord.State:
-    rows = _rows(chord)
+    returned = backend.returned(list(leaves(chord.header)))
     body: Any = maybe_signature(as_copy(loads(json.dumps(chord.body)), str(uuid4())), app=backend.app)
     try:
-        backend.app.amqp._retry_publish(body.delay, _values(backend, chord.header, rows))
+        backend.app.amqp._retry_publish(body.delay, _values(chord.header, returned))
     except Exception:
         # Whatever the broker or the body's signature raised: the sweeper tries again.
         logger.exception("chord.body_not_sent", extra={"group_id": chord.group_id, "task_id": chord.body_id})
@@ -218,11 +176,6 @@ def _dispatch(backend: Any, chord: Chord) -> Chord.State:
     fault("chord.body_sent")
     _left_dispatching(chord, Chord.State.DONE)
     return Chord.State.DONE
-
-
-def _move(chord: Chord, state: Chord.State) -> None:
-    chord.state = state
-    chord.save(update_fields=["state", "updated_at"])
 
 
 def _left_dispatching(chord: Chord, state: Chord.State) -> None:

@@ -102,6 +102,8 @@ class Chord(models.Model):
     state = models.CharField(_("state"), max_length=12, choices=State, default=State.WAITING)
     # A part of the header that had not ended when somebody last looked: as long as it has not, no other part has to be looked at.
     waits_for = models.CharField(_("waits for"), max_length=255, blank=True)
+    # Of a failed chord: whether the body knows of it.
+    told = models.BooleanField(_("told"), default=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 
@@ -113,7 +115,7 @@ class Chord(models.Model):
             models.Index(
                 fields=["updated_at"],
                 name="chords_unfinished",
-                condition=models.Q(state__in=("waiting", "dispatching")),
+                condition=models.Q(state__in=("waiting", "dispatching")) | models.Q(state="failed", told=False),
             ),
         )
 

@@ -9,8 +9,10 @@ from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import ngettext
 
-from deadletters.models import DeadLetter
+from deadletters.audit import acts_of
+from deadletters.models import Act, DeadLetter
 from deadletters.models import State as LetterState
+from deadletters.redact import redactor
 from pipelines import runs
 from pipelines.estimate import Estimate, estimate
 from pipelines.layout import Box, Line, Row, outline, picture, segments
@@ -127,6 +129,11 @@ class RunPage:
         return list(shown.only("pk", "task_id", "task_name", "state", "exception_type", "exception_message", "died_at", "cause")[:FAILED])  # fmt: skip
 
     @cached_property
+    def acts(self) -> list[Act]:
+        """What people did with its dead letters, the newest first."""
+        return acts_of(DeadLetter.objects.filter(task_id__in=self.run.steps.values("task_id")))
+
+    @cached_property
     def graph(self) -> dict[str, object]:
         """The picture, with words in its boxes."""
         drawn = picture(self.run.tree, self.progress.states)
@@ -194,12 +201,12 @@ class RunPage:
         """What it returned, as JSON; "" unless it succeeded."""
         if self.progress.overall is not Overall.SUCCEEDED:
             return ""
-        return json.dumps(runs.result(self.run), indent=2, ensure_ascii=False, default=str)[:MUCH]
+        return json.dumps(redactor().value(runs.result(self.run)), indent=2, ensure_ascii=False, default=str)[:MUCH]
 
     @property
     def parameters(self) -> str:
         """What it was started with, as JSON."""
-        return json.dumps(self.run.parameters, indent=2, ensure_ascii=False)[:MUCH]
+        return json.dumps(redactor().value(self.run.parameters), indent=2, ensure_ascii=False)[:MUCH]
 
     @property
     def previous(self) -> list[tuple[Run, Chip, str, float]]:

@@ -1,5 +1,6 @@
 """Results, runs and chords that are old and that nothing needs any more."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -59,43 +60,73 @@ CHORDS = """
 """
 
 
-def prune_results(older_than: timedelta, *, dry_run: bool = False) -> int:
+# Told after each batch how many went so far.
+Tell = Callable[[int], None]
+
+
+def _nobody(_gone: int) -> None:
+    """Tells nobody."""
+
+
+def prune_results(older_than: timedelta, *, dry_run: bool = False, tell: Tell = _nobody) -> int:
     """Delete results (and saved groups) that ended more than `older_than` ago; returns how many.
 
     Spared: what open and replaying letters, the rest of their runs, and chords that are not done still need.
     """
-    return _prune(RESULTS, "django_celery_results_taskresult", older_than, dry_run=dry_run) + _prune(
-        GROUPS, "django_celery_results_groupresult", older_than, dry_run=dry_run
-    )
+    results = _prune(RESULTS, "result", "django_celery_results_taskresult", older_than, dry_run=dry_run, tell=tell)
+    groups = _prune(GROUPS, "saved", "django_celery_results_groupresult", older_than, dry_run=dry_run, tell=tell)
+    return results + groups
 
 
-def prune_chords(older_than: timedelta, *, dry_run: bool = False) -> int:
+def prune_chords(older_than: timedelta, *, dry_run: bool = False, tell: Tell = _nobody) -> int:
     """Delete chords that were done, or failed for good, more than `older_than` ago; returns how many."""
-    return _prune(CHORDS, "pipelines_chord", older_than, dry_run=dry_run)
+    return _prune(CHORDS, "chord", "pipelines_chord", older_than, dry_run=dry_run, tell=tell)
 
 
-def prune_runs(older_than: timedelta, *, dry_run: bool = False) -> int:
+def prune_runs(older_than: timedelta, *, dry_run: bool = False, tell: Tell = _nobody) -> int:
     """Delete runs, with their steps, that began more than `older_than` ago and did nothing since; returns how many.
 
     Spared: runs with an open or replaying letter.
     """
-    return _prune(RUNS, "pipelines_run", older_than, dry_run=dry_run, also=("pipelines_step", "run_id"))
+    also = ("pipelines_step", "run_id")
+    return _prune(RUNS, "run", "pipelines_run", older_than, dry_run=dry_run, tell=tell, also=also)
 
 
-def _prune(which: str, table: str, older_than: timedelta, *, dry_run: bool, also: tuple[str, str] | None = None) -> int:
+# Foreign keys are checked at the end of the statement, so parents and children may go in one. In the order of the key, each row is
+# looked at once however many are spared; a row that somebody holds is passed over, not waited for.
+_BATCH = """
+    WITH doomed AS MATERIALIZED ({which}{after} ORDER BY {name}.id LIMIT %(batch)s FOR UPDATE OF {name} SKIP LOCKED){children},
+         gone AS (DELETE FROM {table} WHERE id IN (SELECT id FROM doomed))
+    SELECT count(*), (array_agg(id ORDER BY id DESC))[1] FROM doomed
+"""
+
+
+def _prune(
+    which: str,
+    name: str,
+    table: str,
+    older_than: timedelta,
+    *,
+    dry_run: bool,
+    tell: Tell,
+    also: tuple[str, str] | None = None,
+) -> int:
+    """Rows of `table` that the statement `which` calls `name`; `also` are (table, column) of those that belong to them."""
     values: dict[str, Any] = {"age": older_than, "batch": BATCH}
+    # S608: the statements and names above.
+    children = f", children AS (DELETE FROM {also[0]} WHERE {also[1]} IN (SELECT id FROM doomed))" if also else ""  # noqa: S608
     with connection.cursor() as cursor:
         if dry_run:
-            cursor.execute(f"SELECT count(*) FROM ({which}) doomed", values)  # noqa: S608  (the statements above)
-            counted: int = next(iter(cursor))[0]
+            cursor.execute(f"SELECT count(*) FROM ({which}) doomed", values)  # noqa: S608
+            counted: int = cursor.fetchone()[0]
             return counted
-        doomed = f"doomed AS MATERIALIZED ({which} LIMIT %(batch)s)"
-        # Foreign keys are checked at the end of the statement, so parents and children may go in one.
-        children = f", children AS (DELETE FROM {also[0]} WHERE {also[1]} IN (SELECT id FROM doomed))" if also else ""  # noqa: S608
-        statement = f"WITH {doomed}{children} DELETE FROM {table} WHERE id IN (SELECT id FROM doomed)"  # noqa: S608
         total: int = 0
+        after = ""
         while True:
-            cursor.execute(statement, values)
-            total += cursor.rowcount
-            if cursor.rowcount < BATCH:
+            cursor.execute(_BATCH.format(which=which, after=after, name=name, children=children, table=table), values)
+            number, values["last"] = cursor.fetchone()
+            total += number
+            if number < BATCH:
                 return total
+            after = f" AND {name}.id > %(last)s"
+            tell(total)

@@ -4,23 +4,23 @@ The tables are django-celery-results', so its admin, and `AsyncResult` of any pr
 """
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 from billiard import current_process
 from celery import states
-from celery.backends.base import _create_fake_task_request, _result_errbacks, get_current_task
-from celery.result import GroupResult
-from django.db import InterfaceError, OperationalError, connections, router
+from celery.backends.base import get_current_task
+from celery.exceptions import BackendError, BackendStoreError
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
 from django_celery_results.backends.database import DatabaseBackend
 from django_celery_results.models import TaskResult
-from kombu.utils.functional import maybe_list
 
-from deadletters.downstream import Part
+from deadletters import breaker
 from deadletters.envelope import clean
-from pipelines import chords
+from pipelines import masked
+from pipelines.barrier import Barrier, Standing
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +42,12 @@ _STORE = f"""
 
 # What nearly every task's meta is: no children, nothing of its own.
 _NO_META = '{"children": []}'
-# In a process of the pool: some minutes of tries (each waits up to 10 s), if the task's time limit allows. Elsewhere one: the worker's
-# event loop and a web request must not hang.
-_TRIES_OF_A_TASK, _TRIES = 40, 1
+# Once more, when PostgreSQL is away: a success for minutes (the waits grow to 10 s), as long as the task's time limit allows; what else
+# a task writes for a moment; elsewhere once, for the worker's event loop and a web request must not hang.
+_TRIES_OF_A_SUCCESS, _TRIES_OF_A_TASK, _TRIES = 40, 5, 1
 
 
-class ResultBackend(DatabaseBackend):  # type: ignore[misc]  # django-celery-results ships no types
+class ResultBackend(Barrier, DatabaseBackend):  # type: ignore[misc]  # django-celery-results ships no types
     """django-celery-results' backend with a one-statement write and a chord barrier of our own."""
 
     def _store_result(  # noqa: PLR0917  (Celery's signature)
@@ -61,6 +61,8 @@ class ResultBackend(DatabaseBackend):  # type: ignore[misc]  # django-celery-res
     ) -> Any:
         # Celery calls mark_as_started without the request; the running task has it.
         request = request or getattr(get_current_task(), "request", None)
+        if status in states.EXCEPTION_STATES and isinstance(result, dict):
+            result, traceback = masked.failure(request, result, traceback)
         content_type, content_encoding, encoded = self.encode_content(result)
         now = datetime.now(UTC)
         values = (
@@ -86,10 +88,7 @@ class ResultBackend(DatabaseBackend):  # type: ignore[misc]  # django-celery-res
         if request is None:
             return (None, None, None, None, None, started)
         begun = getattr(request, "begun_at", None)
-        arguments = (
-            getattr(request, f"{name}repr", None) or getattr(request, name, None) for name in ("args", "kwargs")
-        )
-        encoded = (None if value is None else self.encode_content(value)[2] for value in arguments)
+        encoded = (None if value is None else self.encode_content(value)[2] for value in masked.arguments(request))
         return (
             getattr(request, "periodic_task_name", None),
             getattr(request, "task", None),
@@ -115,72 +114,71 @@ class ResultBackend(DatabaseBackend):  # type: ignore[misc]  # django-celery-res
         connection.close()
         return True
 
+    def store_result(self, task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
+        tries = _TRIES_OF_A_SUCCESS if state == states.SUCCESS and _in_pool() else None
+        return super().store_result(task_id, result, state, *args, max_retries=tries, **kwargs)
+
     def _ensure_retryable(self, func: Any, *args: Any, max_retries: int | None = None, **kwargs: Any) -> Any:
-        if max_retries is None:
-            max_retries = _TRIES if current_process()._name == "MainProcess" else _TRIES_OF_A_TASK
-        return super()._ensure_retryable(func, *args, max_retries=max_retries, **kwargs)
-
-    # --- Chords -----------------------------------------------------------------------------------------------------
-
-    def apply_chord(self, header_result_args: Any, body: Any, **_: Any) -> None:
-        """Record the barrier before the header's first part is sent."""
-        header = (
-            header_result_args
-            if isinstance(header_result_args, GroupResult)
-            else GroupResult(*header_result_args, app=self.app)
-        )
-        chords.record(header, body)
-
-    def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:  # noqa: ARG002  (Celery's signature)
-        """Recompute the barrier after a part has returned, dead or alive. The part is fine, whatever becomes of that."""
-        if not request.group or not request.id:
-            return
+        tries = max_retries if max_retries is not None else _TRIES_OF_A_TASK if _in_pool() else _TRIES
+        if not breaker.on_event_loop():
+            return super()._ensure_retryable(func, *args, max_retries=tries, **kwargs)
+        if breaker.is_away():
+            raise OperationalError("PostgreSQL did not answer a moment ago")
         try:
-            self._ensure_retryable(chords.advance, self, request.group)
-        except (OperationalError, InterfaceError):
-            logger.exception("chord.left_to_the_sweep", extra={"group_id": request.group, "task_id": request.id})
+            return super()._ensure_retryable(func, *args, max_retries=tries, **kwargs)
+        except (OperationalError, InterfaceError, BackendError):
+            breaker.trip()
+            raise
 
-    def reopen(self, task_ids: Iterable[str], parts: Iterable[Part]) -> None:
-        """Undo the failure of tasks and chords that a replay lets run again. Part of the caller's transaction; never undoes a success."""
-        failed = TaskResult.objects.filter(task_id__in=list(task_ids)).exclude(
-            status__in=(states.SUCCESS, states.PENDING)
-        )
+    def mark_as_failure(self, task_id: str, *args: Any, **kwargs: Any) -> None:
+        """Celery's, but a database that is away does not take the place of the task's own exception: its letter repairs the row."""
+        try:
+            super().mark_as_failure(task_id, *args, **kwargs)
+        except (DatabaseError, BackendStoreError):
+            logger.exception("result.not_stored", extra={"task_id": task_id})
+
+    def mark_as_revoked(self, task_id: str, *args: Any, **kwargs: Any) -> None:
+        """Celery's, but a database that is away does not end the worker's main process: its letter repairs the row."""
+        try:
+            super().mark_as_revoked(task_id, *args, **kwargs)
+        except (DatabaseError, BackendStoreError):
+            logger.exception("result.not_stored", extra={"task_id": task_id})
+
+    # --- What has ended, for chords and replays ---------------------------------------------------------------------
+
+    def standing(self, task_ids: list[str]) -> Standing:
+        with connections[router.db_for_write(TaskResult)].cursor() as cursor:
+            cursor.execute(_STANDING, [task_ids])
+            unfinished, dead = cursor.fetchone()
+        return Standing(unfinished or "", dead or "")
+
+    def returned(self, task_ids: list[str]) -> dict[str, Any]:
+        rows = TaskResult.objects.filter(task_id__in=task_ids).only("task_id", "result", "content_encoding")
+        return {row.task_id: self.decode_content(row, row.result) for row in rows}
+
+    def forget_failures(self, task_ids: Collection[str]) -> None:
+        failed = TaskResult.objects.filter(task_id__in=task_ids).exclude(status__in=(states.SUCCESS, states.PENDING))
         failed.update(status=states.PENDING, result=None, traceback=None, date_started=None)
-        chords.reopen(part.group_id for part in parts)
-
-    def missing_chords(self, group_ids: Collection[str]) -> set[str]:
-        """Which of these chords nothing is known of (any more)."""
-        return chords.missing(group_ids)
 
     def ready(self, task_ids: Collection[str]) -> dict[str, tuple[str, datetime]]:
         """{task id: (state, when)} of those that have ended."""
         rows = TaskResult.objects.filter(task_id__in=list(task_ids), status__in=states.READY_STATES)
         return {task_id: (status, done) for task_id, status, done in rows.values_list("task_id", "status", "date_done")}
 
-    def _handle_group_chord_error(self, group_callback: Any, backend: Any, exc: BaseException | None = None) -> None:
-        """Fail each task of a body that is a group, as Celery does, but without revoking them."""
-        fail_group(self, group_callback, backend, exc)
+
+# The unfinished one by lot: of 10,000 parts a chord looks at some fifteen, in whatever order they end.
+_STANDING = f"""
+    WITH member AS MATERIALIZED (
+        SELECT wanted.id, wanted.place, COALESCE(result.status, 'PENDING') AS status
+          FROM unnest(%s::text[]) WITH ORDINALITY AS wanted (id, place)
+          LEFT JOIN {_TABLE} result ON result.task_id = wanted.id)
+    SELECT (SELECT id FROM member WHERE status NOT IN ('SUCCESS', 'FAILURE', 'REVOKED') ORDER BY random() LIMIT 1),
+           (SELECT id FROM member WHERE status IN ('FAILURE', 'REVOKED') ORDER BY place LIMIT 1)
+"""  # noqa: S608
 
 
-def fail_group(self: Any, group_callback: Any, backend: Any, exc: BaseException | None) -> None:
-    """Fail each task of a chord's body that is a group, as Celery does, but without revoking them.
-
-    A revoked id stays in every worker's memory for three hours: the body would be dropped after the header was replayed.
-    """
-    cause = getattr(exc, "__cause__", None) or exc
-    frozen = group_callback.freeze()
-    own = maybe_list(group_callback.options.get("link_error")) or []
-    of_task = dict(_result_errbacks(task, self.app) for task in group_callback.tasks)
-    for result in getattr(frozen, "results", None) or []:
-        errbacks: list[Any] = []
-        errbacks.extend(errback for errback in (*of_task.get(result.id, ()), *own) if errback not in errbacks)
-        try:
-            backend._call_task_errbacks(_create_fake_task_request(result.id, errbacks), cause, None)
-        except Exception:
-            logger.exception("chord.errback_failed", extra={"task_id": result.id})
-        backend.fail_from_current_stack(result.id, exc=cause)
-    if frozen.id:
-        backend.store_result(frozen.id, cause, states.FAILURE)
+def _in_pool() -> bool:
+    return str(current_process()._name) != "MainProcess"
 
 
 def _execute_prepared(connection: Any, values: tuple[Any, ...]) -> None:

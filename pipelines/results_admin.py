@@ -22,6 +22,8 @@ from django_celery_results.models import GroupResult, TaskResult
 from deadletters import traceback
 from deadletters.listing import BigTableAdmin, age_filter, distinct_values, value_filter
 from deadletters.models import DeadLetter
+from deadletters.redact import redactor
+from deadletters.reprs import masked_reprs
 from deadletters.search import SHORTEST, is_uuid
 from pipelines.links import run_url
 
@@ -29,7 +31,7 @@ admin.site.unregister(TaskResult)
 admin.site.unregister(GroupResult)  # an id and a JSON tuple: nothing that the run's page does not show better
 
 # A list shows none of these.
-HEAVY = ("result", "traceback", "meta", "task_kwargs")
+HEAVY = ("result", "traceback", "meta")
 
 
 @admin.register(TaskResult)
@@ -80,7 +82,7 @@ class ResultAdmin(BigTableAdmin):
     @admin.display(description=gettext_lazy("Arguments"))
     def arguments(self, result: TaskResult) -> SafeString:
         """The positional ones, on one line."""
-        text = _decoded(result.task_args)
+        text, _kwargs = _arguments(result)
         return format_html('<span class="o-cut o-mono o-quiet" title="{}">{}</span>', text[:500], text[:160])
 
     @admin.display(description=gettext_lazy("Took"))
@@ -106,19 +108,26 @@ class ResultAdmin(BigTableAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         result = get_object_or_404(TaskResult, pk=object_id if object_id.isdecimal() else None)
+        args, kwargs = _arguments(result)
+        raised = redactor().text(result.traceback or "")
         may_see_letter = request.user.has_perm("deadletters.view_deadletter")
         context = {
             "result": result,
             "took": _duration(result),
-            "args": _decoded(result.task_args),
-            "kwargs": _decoded(result.task_kwargs),
+            "args": args,
+            "kwargs": kwargs,
             "returned": _returned(result.result),
-            "raised": traceback.parse(result.traceback or ""),
-            "raw": traceback.coloured_traceback(result.traceback or ""),
+            "raised": traceback.parse(raised),
+            "raw": traceback.coloured_traceback(raised),
             "letter": DeadLetter.objects.filter(task_id=result.task_id).first() if may_see_letter else None,
             "run_url": run_url(result.task_id),
         }
         return self.page(request, "pipelines/result.html", str(result.task_name or result.task_id), **context)
+
+
+def _arguments(result: TaskResult) -> tuple[str, str]:
+    """(args, kwargs) as people may see them."""
+    return masked_reprs(result.task_name or "", _decoded(result.task_args), _decoded(result.task_kwargs))
 
 
 def _decoded(stored: str | None) -> str:
@@ -132,7 +141,7 @@ def _decoded(stored: str | None) -> str:
 
 def _returned(stored: str | None) -> SafeString:
     with contextlib.suppress(ValueError):  # what another serializer wrote is shown as it is
-        stored = json.dumps(json.loads(stored or "null"), indent=2, ensure_ascii=False)
+        stored = json.dumps(redactor().value(json.loads(stored or "null")), indent=2, ensure_ascii=False)
     return traceback.coloured_json(stored or "")
 
 

@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import Count, Max, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django_celery_results.backends.database import DatabaseBackend
 from django_celery_results.models import TaskResult
 
 from deadletters.models import DeadLetter
@@ -165,6 +166,8 @@ def progress(run: Run) -> Progress:
 def overview(runs: Iterable[Run]) -> dict[uuid.UUID, Progress]:
     """Where each run stands, for a list: counted in the database, in four queries for any number of runs and steps."""
     runs = list(runs)
+    if _elsewhere():
+        return _exact(runs)
     counted: dict[uuid.UUID, Counter[Row]] = defaultdict(Counter)
     ended: dict[uuid.UUID, datetime] = {}
     result = TaskResult.objects.filter(task_id=OuterRef("task_id"))
@@ -210,8 +213,7 @@ def result(run: Run) -> object:
     """What a run that succeeded returned: one value, or a list where its canvas ends in a group."""
     ids = [leaf["task_id"] for leaf in graph.ends(run.tree)]
     backend: Any = current_app.backend
-    found = {row.task_id: backend.decode_content(row, row.result) for row in TaskResult.objects.filter(task_id__in=ids)}
-    return graph.values(run.tree, found)
+    return graph.values(run.tree, backend.returned(ids))
 
 
 def letters(run: Run) -> QuerySet[DeadLetter]:
@@ -260,8 +262,7 @@ def _stopped(run: Run) -> State | None:
 
 def _exact(runs: list[Run]) -> dict[uuid.UUID, Progress]:
     steps = Step.objects.filter(run__in=runs).order_by().values("task_id")
-    rows = TaskResult.objects.filter(task_id__in=steps).order_by()
-    found = {row[0]: row[1:] for row in rows.values_list("task_id", "status", "date_started", "date_done")}
+    found = _found(steps)
     letters = dict(DeadLetter.objects.filter(task_id__in=steps).order_by().values_list("task_id", "state"))
     results = {task_id: status for task_id, (status, _started, _done) in found.items()}
     exact = {}
@@ -272,3 +273,18 @@ def _exact(runs: list[Run]) -> dict[uuid.UUID, Progress]:
         died = states.keys() & letters.keys()
         exact[run.pk] = _progress(run, Counter(states.values()), last, states=states, times=times, died=died)
     return exact
+
+
+def _found(steps: QuerySet[Step, Any]) -> dict[str, tuple[str, datetime | None, datetime]]:
+    """{task id: (Celery's status, started, done)}. Redis knows no beginnings."""
+    if backend := _elsewhere():
+        known = backend.known([step["task_id"] for step in steps])
+        return {task_id: (status, None, done) for task_id, (status, done) in known.items()}
+    rows = TaskResult.objects.filter(task_id__in=steps).order_by()
+    return {row[0]: row[1:] for row in rows.values_list("task_id", "status", "date_started", "date_done")}
+
+
+def _elsewhere() -> Any:
+    """The result backend, if results are not in this database."""
+    backend: Any = current_app.backend
+    return None if isinstance(backend, DatabaseBackend) else backend

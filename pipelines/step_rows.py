@@ -11,6 +11,7 @@ from django_celery_results.models import TaskResult
 from kombu.exceptions import DecodeError
 
 from deadletters.models import DeadLetter
+from deadletters.reprs import masked_reprs
 from pipelines.graph import Leaf, Node, leaves
 from pipelines.states import State
 from pipelines.timeline import Span
@@ -81,4 +82,5 @@ def _arguments(row: Any) -> str:
         text = str(current_app.backend.decode_content(row, row.task_args))
     except (DecodeError, ValueError):
         text = row.task_args
+    text, _kwargs = masked_reprs(row.task_name or "", text, "")
     return text if len(text) <= LITTLE else f"{text[:LITTLE]}…"

@@ -1,18 +1,24 @@
-"""What a schedule calls: the registered tasks, and whether arguments fit one of them."""
+"""What a schedule calls: the registered tasks, the queues that are listened to, and whether arguments fit a task."""
 
 import difflib
 import inspect
-from collections.abc import Mapping, Sequence
-from functools import cache
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, lru_cache
 
 from celery import current_app
 from django.utils.translation import gettext as _
+from kombu.exceptions import OperationalError
 
 from schedules.models import Schedule
 
+# Workers are asked only about a queue that nothing else knows, and only when a form is saved.
+ASKING = 0.7  # seconds
+REMEMBERED = 5.0  # seconds
+
 
 class BadCall(ValueError):
-    """The task is unknown or cannot be called like this. `field` is what to mend: task, args or kwargs."""
+    """The task or queue is unknown, or it cannot be called like this. `field` is what to mend: task, queue, args or kwargs."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(reason)
@@ -32,11 +38,23 @@ def check_task(name: str) -> None:
     Raises:
         BadCall: it is not; with the names that look alike.
     """
-    if name in known_tasks():
+    if name not in known_tasks():
+        raise BadCall("task", _("There is no task “%s”.") % name + _alike(name, known_tasks()))
+
+
+def check_queue(name: str) -> None:
+    """Whether the settings, a task or a worker that is up knows this queue.
+
+    Raises:
+        BadCall: none does, so its messages would lie there unread; with the names that look alike.
+    """
+    if name in configured_queues():
         return
-    close = difflib.get_close_matches(name, known_tasks(), 3, cutoff=0.75)
-    hint = _(" Did you mean %s?") % _(" or ").join(close) if close else ""
-    raise BadCall("task", _("There is no task “%s”.") % name + hint)
+    listened = _listened_queues(int(time.monotonic() // REMEMBERED))
+    if name not in listened:
+        known = sorted(configured_queues() | listened)
+        hint = _alike(name, known) or _(" Known are: %s.") % ", ".join(known)
+        raise BadCall("queue", _("No worker listens to a queue “%s”.") % name + hint)
 
 
 def check_call(name: str, args: Sequence[object], kwargs: Mapping[str, object]) -> None:
@@ -58,18 +76,39 @@ def check_call(name: str, args: Sequence[object], kwargs: Mapping[str, object]) 
         ) from None
 
 
-def signature_of(name: str) -> str:
-    """`(value, *, times=1)`, or nothing when there is no such task."""
-    return str(inspect.signature(current_app.tasks[name].run)) if name in known_tasks() else ""
+def configured_queues() -> set[str]:
+    """The queues of the settings and of the tasks themselves."""
+    import_tasks()
+    conf = current_app.conf
+    named = {getattr(queue, "name", queue) for queue in conf.task_queues or ()}
+    of_tasks = {getattr(task, "queue", None) for task in current_app.tasks.values()}
+    routes = conf.task_routes if isinstance(conf.task_routes, Mapping) else {}
+    routed = {route.get("queue") for route in routes.values() if isinstance(route, Mapping)}
+    return {str(name) for name in {conf.task_default_queue, *named, *of_tasks, *routed} if name}
 
 
-def known_queues() -> list[str]:
-    """The default queue and every queue that a schedule names: what to offer, not what to insist on."""
-    named = Schedule.objects.exclude(queue=None).values_list("queue", flat=True).distinct()
-    return sorted({current_app.conf.task_default_queue, *named})
+def offered_queues() -> list[str]:
+    """What to offer while typing: configured queues, and those that schedules name already."""
+    named = Schedule.objects.exclude(queue=None).order_by().values_list("queue", flat=True).distinct()[:200]
+    return sorted({*configured_queues(), *named})
 
 
 @cache
 def import_tasks() -> None:
     """Import every task's module, as beat and workers do at start: a web process has sent tasks by name so far."""
     current_app.loader.import_default_modules()
+
+
+@lru_cache(maxsize=1)
+def _listened_queues(_now: int) -> frozenset[str]:
+    """Asked once in REMEMBERED seconds: a file may name a queue a thousand times."""
+    try:
+        answers = current_app.control.inspect(timeout=ASKING).active_queues() or {}
+    except (OperationalError, OSError):  # the broker is away, and so is every answer
+        return frozenset()
+    return frozenset(queue["name"] for queues in answers.values() for queue in queues)
+
+
+def _alike(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, 3, cutoff=0.75)
+    return _(" Did you mean %s?") % _(" or ").join(close) if close else ""

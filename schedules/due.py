@@ -1,17 +1,14 @@
-"""When a schedule runs: cron lines, intervals and moments, in words and as the next runs. Pure; the arithmetic is beat's own."""
+"""When a schedule runs: cron lines, intervals, moments and the sun, in words and as the next runs. Pure: previews and beat ask the same code."""
 
-import copy
 import difflib
-import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
-from celery.schedules import BaseSchedule, ParseException
-from celery.schedules import schedule as interval
-from celery.utils.time import weekday, yearmonth  # type: ignore[attr-defined]  # celery-types is behind
+from celery.schedules import ParseException, solar
 from cron_descriptor import (
     ExpressionDescriptor,
     FormatException,
@@ -20,33 +17,15 @@ from cron_descriptor import (
     WrongArgumentException,
 )
 from django.utils.formats import date_format
-from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
-from django_celery_beat.clockedschedule import clocked
-from django_celery_beat.tzcrontab import TzAwareCrontab
+from django.utils.translation import ngettext
+
+from schedules import cronline, wallclock
+from schedules.cronline import BadTiming
+
+__all__ = ["BadTiming", "Cron", "Every", "Once", "Solar", "Timing"]
 
 
-class BadTiming(ValueError):
-    """This can never run, or cannot be read. str() is for people; `field` is what to mend: cron, timezone, every or at."""
-
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(reason)
-        self.field = field
-
-
-# name, lowest, highest, what a word in it means (`mon`, `jan`)
-FIELDS = (
-    (gettext_lazy("minute"), 0, 59, None),
-    (gettext_lazy("hour"), 0, 23, None),
-    (gettext_lazy("day of month"), 1, 31, None),
-    (gettext_lazy("month"), 1, 12, yearmonth),
-    (gettext_lazy("weekday"), 0, 6, weekday),
-)
-# Celery's parser matches the beginning of a part and ignores the rest ("1-5/2/3"), so a part is read whole here first.
-PART = re.compile(
-    r"(?:\*|(?P<first>[0-9a-z]+)(?:-(?P<last>[0-9a-z]+))?)(?:/(?P<step>[0-9]+))?", re.IGNORECASE | re.ASCII
-)
 PERIODS = {
     "seconds": timedelta(seconds=1),
     "minutes": timedelta(minutes=1),
@@ -54,6 +33,10 @@ PERIODS = {
     "days": timedelta(days=1),
 }
 LONGEST = timedelta(days=3650)
+# A walk of so many due times takes 50 ms.
+WALKED = 2000
+# Where it goes on after that: a week, a day, an hour ago.
+WINDOWS = (7 * 86_400, 86_400, 3600)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,25 +53,17 @@ class Cron:
         Raises:
             BadTiming: not five fields, a field that Celery cannot read, or a date that no calendar has.
         """
-        parts = line.split()
-        if len(parts) != len(FIELDS):
-            raise BadTiming(
-                "cron",
-                _("A cron line has five fields (minute, hour, day of month, month, weekday); this one has %d.")
-                % len(parts),
-            )
-        for (label, lowest, highest, words), text in zip(FIELDS, parts, strict=True):
-            for part in text.split(","):
-                _check_part(str(label), part, lowest, highest, words)
-        minute, hour, day, month, day_of_week = parts
-        cron = cls(fields=(minute, hour, day, month, day_of_week), zone=zone)
+        cron = cls(fields=cronline.split(line), zone=zone)
         try:
-            cron.schedule()
+            possible = _comes(wallclock.read_fields(*cron.fields))
         except (ValueError, ParseException):
+            possible = False
+        if not possible:
             raise BadTiming(
                 "cron",
-                _("It would never run: day %(day)s does not exist in month %(month)s.") % {"day": day, "month": month},
-            ) from None
+                _("It would never run: day %(day)s does not exist in month %(month)s.")
+                % {"day": cron.fields[2], "month": cron.fields[3]},
+            )
         return cron
 
     @property
@@ -96,10 +71,9 @@ class Cron:
         """The five fields in one line."""
         return " ".join(self.fields)
 
-    def schedule(self) -> TzAwareCrontab:
-        """What beat asks whether it is due."""
-        minute, hour, day, month, day_of_week = self.fields
-        return TzAwareCrontab(minute, hour, day_of_week, day, month, tz=self.zone)
+    def after(self, moment: float) -> float | None:
+        """The first due time later than `moment` (both in epoch seconds)."""
+        return wallclock.after(wallclock.read_fields(*self.fields), self.zone, moment)
 
     def words(self) -> str:
         """`Every day at 09:00`; the line itself where there are no words for it."""
@@ -124,7 +98,7 @@ class Cron:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Every:
-    """Every `number` of seconds, minutes, hours or days, counted from the last run."""
+    """Every `number` of seconds, minutes, hours or days, counted from the due time before; a day is 24 hours."""
 
     number: int
     period: str
@@ -142,9 +116,14 @@ class Every:
             raise BadTiming("every", _("An interval is at most ten years."))
         return cls(number=number, period=period)
 
-    def schedule(self) -> interval:
-        """What beat asks whether it is due."""
-        return interval(timedelta(**{self.period: self.number}))
+    @property
+    def seconds(self) -> float:
+        """How long it waits."""
+        return timedelta(**{self.period: self.number}).total_seconds()
+
+    def after(self, moment: float) -> float | None:
+        """The due time after the one at `moment` (both in epoch seconds)."""
+        return round(moment + self.seconds, 3)
 
     def words(self) -> str:
         """`Every 30 seconds`."""
@@ -165,9 +144,10 @@ class Once:
 
     at: datetime
 
-    def schedule(self) -> clocked:
-        """What beat asks whether it is due."""
-        return clocked(self.at)
+    def after(self, moment: float) -> float | None:
+        """Its moment, if that is later than `moment` (both in epoch seconds)."""
+        at = self.at.timestamp()
+        return at if at > moment else None
 
     def words(self) -> str:
         """`Once, on 1 December 2026 at 09:00`."""
@@ -177,7 +157,36 @@ class Once:
         }
 
 
-Timing = Cron | Every | Once
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solar:
+    """At an event of the sun (`sunrise`, `dusk_civil` …) seen from one place; days without it are left out."""
+
+    event: str
+    latitude: float
+    longitude: float
+
+    def after(self, moment: float) -> float | None:
+        """The first event later than `moment` (both in epoch seconds)."""
+        # ephem finds an event again that was less than a second ago.
+        start = datetime.fromtimestamp(moment + 1, UTC)
+        sun = solar(
+            self.event,  # type: ignore[arg-type]  # any other raises
+            self.latitude,
+            self.longitude,
+            nowfun=lambda: start,
+        )
+        return (start + sun.remaining_estimate(start)).timestamp() // 1
+
+    def words(self) -> str:
+        """`At sunrise, seen from 35.7° / 139.7°`."""
+        return _("At %(event)s, seen from %(latitude)s° / %(longitude)s°") % {
+            "event": self.event.replace("_", " "),
+            "latitude": round(self.latitude, 2),
+            "longitude": round(self.longitude, 2),
+        }
+
+
+Timing = Cron | Every | Once | Solar
 
 
 def parse_zone(name: str) -> ZoneInfo:
@@ -199,77 +208,60 @@ def zone_names() -> tuple[str, ...]:
     return tuple(sorted(available_timezones()))
 
 
-def next_runs(schedule: BaseSchedule, *, last: datetime, now: datetime) -> Iterator[datetime]:
-    """The moments (UTC) at which beat would send, from `now` on, if it last sent at `last`. The first is `now` when overdue.
+def next_runs(timing: Timing, *, anchor: float, now: float) -> Iterator[datetime]:
+    """The coming runs (UTC) when due times count from `anchor`. The first is `now` when one is overdue. Endless, unless time ends it."""
+    overdue, _count = between(timing, anchor, now, limit=1)
+    if overdue:
+        yield datetime.fromtimestamp(now, UTC)
+        anchor = overdue[-1]
+    while (run := timing.after(anchor)) is not None:
+        yield datetime.fromtimestamp(run, UTC)
+        anchor = run
 
-    The clock is put forward by what the schedule asks for until it says "due", as beat's loop does, so daylight saving and
-    every other peculiarity of the arithmetic come out as they will happen. Endless, except for a single moment.
 
-    Raises:
-        OverflowError, RuntimeError: there is no next run in any calendar.
+def between(timing: Timing, anchor: float, now: float, *, limit: int) -> tuple[list[float], int]:
+    """The newest `limit` due times after `anchor` and up to `now`, oldest first, and how many there are in all.
+
+    Of many thousands only the first ones and those of the last week are counted.
     """
-    clock = now.astimezone(UTC)
-    if isinstance(schedule, clocked):
-        yield max(clock, schedule.clocked_time.astimezone(UTC))
-        return
-    schedule = copy.copy(schedule)
-    schedule.nowfun = lambda: clock.astimezone(last.tzinfo)  # type: ignore[attr-defined]  # celery-types is behind
-    while True:
-        wait = schedule.remaining_estimate(last)
-        if wait > timedelta(0):
-            clock += wait
-        else:
-            yield clock
-            last = clock.astimezone(last.tzinfo)
+    skipped = 0
+    if isinstance(timing, Every):
+        skipped = max(0, int((now - anchor) // timing.seconds) - limit)
+        anchor += skipped * timing.seconds
+    found, walked = _walk(timing, anchor, now, limit)
+    count = skipped + walked
+    for window in WINDOWS:
+        if walked < WALKED:
+            break
+        late, walked = _walk(timing, max(found[-1], now - window), now, limit)
+        found, count = [*found, *late][-limit:], count + walked
+    return found, count
 
 
-def anchor(schedule: BaseSchedule, *, changed: datetime, start: datetime | None) -> datetime:
-    """From when the next run counts while there was none: the last edit, or the start date when that is later.
+def _walk(timing: Timing, anchor: float, now: float, limit: int) -> tuple[list[float], int]:
+    found: deque[float] = deque(maxlen=limit)
+    count = 0
+    due = timing.after(anchor)
+    while due is not None and due <= now and count < WALKED:
+        count += 1
+        found.append(due)
+        due = timing.after(due)
+    return list(found), count
+
+
+def anchor(timing: Timing, *, last: float | None, changed: float, start: float | None) -> float:
+    """From when due times count (epoch seconds): the last one, else the last edit; or the start date when that is later.
 
     An interval that starts later runs first at its start; a cron line at its first match from the start on (inclusive).
     """
-    if start is None or start <= changed:
-        return changed
-    if isinstance(schedule, interval):
-        return start - timedelta(seconds=schedule.seconds)
-    return start - timedelta(microseconds=1)
+    if isinstance(timing, Once):
+        return float("-inf") if last is None else last
+    # Whole milliseconds: every beat comes to the same number, whatever it started from.
+    since = round(changed if last is None else last, 3)
+    if start is None or start <= since:
+        return since
+    return round(start - (timing.seconds if isinstance(timing, Every) else 0.001), 3)
 
 
-def _check_part(label: str, part: str, lowest: int, highest: int, words: object) -> None:
-    found = PART.fullmatch(part)
-    if not found or (found["step"] and found["first"] and not found["last"]):
-        raise BadTiming(
-            "cron",
-            _("%(field)s: “%(part)s” cannot be read. Write *, 5, 1-5, */15 or 1,15.")
-            % {"field": capfirst(label), "part": part},
-        )
-    for text in filter(None, (found["first"], found["last"])):
-        _check_value(label, text, lowest, highest, words)
-    if found["step"] and not 1 <= int(found["step"]) <= highest:
-        raise BadTiming(
-            "cron",
-            _("%(field)s: a step is 1 to %(highest)d, not %(step)s.")
-            % {"field": capfirst(label), "highest": highest, "step": found["step"]},
-        )
-
-
-def _check_value(label: str, text: str, lowest: int, highest: int, words: object) -> None:
-    if text.isdecimal():
-        if lowest <= int(text) <= highest:
-            return
-        reason = _("%(field)s is %(lowest)d to %(highest)d, not %(value)s.")
-        if words is weekday and int(text) == 7:
-            reason = _("%(field)s is %(lowest)d to %(highest)d, not 7. Write 0 for Sunday.")
-        raise BadTiming(
-            "cron", reason % {"field": capfirst(label), "lowest": lowest, "highest": highest, "value": text}
-        )
-    try:
-        known = callable(words) and words(text) is not None
-    except KeyError:
-        known = False
-    if not known:
-        raise BadTiming(
-            "cron",
-            _("%(field)s: “%(value)s” is no %(field_lower)s.")
-            % {"field": capfirst(label), "value": text, "field_lower": label},
-        )
+def _comes(fields: wallclock.Fields) -> bool:
+    return wallclock.after(fields, UTC, 0) is not None

@@ -1,16 +1,21 @@
 """Create, change, enable and disable schedules."""
 
+import copy
+from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTasks
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTasks, SolarSchedule
 
-from schedules.due import BadTiming, Cron, Every, Once, Timing
-from schedules.models import Schedule, Unusable
+from schedules import trail
+from schedules.due import BadTiming, Cron, Every, Once, Solar, Timing
+from schedules.models import Policy, Schedule, Unusable
+from schedules.spec import DEFAULTS, POLICY, Change, changes, policy_of, spec_of
 
 # Beat's own columns: an edit leaves them alone, or a run of the same second would be forgotten.
 RUN_FIELDS = frozenset({"last_run_at", "total_run_count"})
@@ -31,6 +36,9 @@ def place(schedule: Schedule, timing: Timing) -> None:
     elif isinstance(timing, Every):
         spec = {"every": timing.number, "period": timing.period}
         schedule.interval = IntervalSchedule.objects.filter(**spec).first() or IntervalSchedule(**spec)
+    elif isinstance(timing, Solar):
+        spec = {"event": timing.event, "latitude": _degrees(timing.latitude), "longitude": _degrees(timing.longitude)}
+        schedule.solar = SolarSchedule.objects.filter(**spec).first() or SolarSchedule(**spec)
     else:
         spec = {"clocked_time": timing.at}
         schedule.clocked = ClockedSchedule.objects.filter(**spec).first() or ClockedSchedule(**spec)
@@ -38,26 +46,42 @@ def place(schedule: Schedule, timing: Timing) -> None:
 
 
 @transaction.atomic
-def save(schedule: Schedule) -> None:
-    """Write a schedule and, when it is new, the row of its timing. Beat hears of it when this commits.
+def save(schedule: Schedule, *, by: User | None = None) -> list[Change]:
+    """Write a schedule and, when it is new, the row of its timing. Beat hears of it when this commits. Returns what changed.
 
     A schedule that got another timing, or was off, counts from now: what it would have missed does not run by surprise.
+    With `by` the edit is put on its trail.
     """
     if schedule.scheduler.pk is None:
         schedule.scheduler.save()
-    before = Schedule.objects.filter(pk=schedule.pk).first() if schedule.pk else None
+    before = _saved(schedule)
+    was = spec_of(before) if before else {}
     if before is None:
         schedule.save()
-        return
-    fields = {field.name for field in Schedule._meta.concrete_fields if not field.primary_key} - RUN_FIELDS
-    if counts_anew(before, schedule):
-        schedule.last_run_at = None
-        fields.add("last_run_at")
-        if schedule.one_off:
-            # Beat takes a one-off with a count for one that has run.
-            schedule.total_run_count = 0
-            fields.add("total_run_count")
-    schedule.save(update_fields=fields)
+    else:
+        fields = {field.name for field in Schedule._meta.concrete_fields if not field.primary_key} - RUN_FIELDS
+        if counts_anew(before, schedule):
+            schedule.last_run_at = None
+            fields.add("last_run_at")
+            if schedule.one_off:
+                # Beat takes a one-off with a count for one that has run.
+                schedule.total_run_count = 0
+                fields.add("total_run_count")
+        schedule.save(update_fields=fields)
+    _save_policy(schedule)
+    found = changes(was, spec_of(schedule))
+    if by:
+        trail.edited(schedule, by, found, new=before is None)
+    return found
+
+
+def as_edited(schedule: Schedule) -> Schedule:
+    """A copy that computes its next runs as if this edit were saved now."""
+    before = _saved(schedule)
+    after = copy.copy(schedule)
+    if before and counts_anew(before, schedule):
+        after.last_run_at = after.date_changed = None
+    return after
 
 
 def switch(schedule: Schedule, *, on: bool, by: User) -> bool:
@@ -73,13 +97,49 @@ def switch(schedule: Schedule, *, on: bool, by: User) -> bool:
         changed = Schedule.objects.filter(pk=schedule.pk, enabled=not on).update(enabled=on, **fresh)
         if changed:
             PeriodicTasks.update_changed()
-            record(schedule, by, "Enabled." if on else "Disabled.")
+            trail.acted(schedule, by, "Enabled." if on else "Disabled.")
     return bool(changed)
 
 
-def record(schedule: Schedule, by: User, message: str) -> None:
-    """Put an act on the schedule's trail."""
-    LogEntry.objects.log_actions(by.pk, [schedule], CHANGE, message, single_object=True)
+def switch_many(schedules: Iterable[Schedule], *, on: bool, by: User) -> tuple[int, list[NotEnabled]]:
+    """Enable or disable them, each as `switch` does. Returns how many that changed, and why others could not be enabled."""
+    changed, refused = 0, []
+    for schedule in schedules:
+        try:
+            changed += switch(schedule, on=on, by=by)
+        except NotEnabled as refusal:
+            refused.append(refusal)
+    return changed, refused
+
+
+def sharers(schedule: Schedule) -> QuerySet[Schedule]:
+    """The other schedules whose time is kept in the same row. An edit gives this one a row of its own and leaves theirs alone."""
+    same = Q()
+    for field in ("crontab_id", "interval_id", "clocked_id", "solar_id"):
+        if pk := getattr(schedule, field):
+            same |= Q(**{field: pk})
+    others: QuerySet[Schedule] = Schedule.objects.exclude(pk=schedule.pk).order_by("name")
+    return others.filter(same) if same else others.none()
+
+
+def _degrees(angle: float) -> Decimal:
+    return Decimal(f"{angle:.6f}")  # as many places as the column has
+
+
+def _saved(schedule: Schedule) -> Schedule | None:
+    found: Schedule | None = Schedule.objects.filter(pk=schedule.pk).first() if schedule.pk else None
+    return found
+
+
+def _save_policy(schedule: Schedule) -> None:
+    """Only what the form decides: a pause is another act. No row is made for what is meant anyway."""
+    policy = policy_of(schedule)
+    decided = {name: getattr(policy, name) for name in POLICY}
+    if Policy.objects.filter(schedule_id=schedule.pk).update(**decided) or decided == {
+        name: DEFAULTS[name] for name in POLICY
+    }:
+        return
+    Policy.objects.create(schedule_id=schedule.pk, **decided)
 
 
 def _check_can_run(schedule: Schedule) -> None:
@@ -98,7 +158,7 @@ def _check_can_run(schedule: Schedule) -> None:
 def counts_anew(before: Schedule, after: Schedule) -> bool:
     """Whether an edit makes its next run count from now: another time, another start, or it was off."""
     try:
-        same = before.timing == after.timing and before.solar_id == after.solar_id
+        same = before.timing == after.timing
     except BadTiming:  # the row was unreadable until now
         same = False
     return not same or before.start_time != after.start_time or (after.enabled and not before.enabled)

@@ -44,17 +44,20 @@ class JSONText(forms.CharField):
 
 
 class LocalDateTime(forms.Field):
-    """A wall-clock time as the browser's picker sends it (`2026-12-01T09:00`); cleans to a naive datetime, or None."""
+    """A wall-clock time as the browser's picker sends it (`2026-12-01T09:00`); cleans to a naive datetime, or None.
+
+    One that says its offset (`2026-10-25T02:30+01:00`, which of the two) stays aware; no picker sends that, but a file may.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S")
         super().__init__(required=False, widget=widget, **kwargs)
 
     def to_python(self, value: Any) -> datetime | None:
-        """The naive time.
+        """The time.
 
         Raises:
-            ValidationError: no date and time, or one that says its zone.
+            ValidationError: no date and time.
         """
         if value in self.empty_values:
             return None
@@ -62,7 +65,7 @@ class LocalDateTime(forms.Field):
             parsed = parse_datetime(str(value))
         except ValueError:
             parsed = None
-        if parsed is None or parsed.tzinfo:
+        if parsed is None:
             raise ValidationError(_("Write date and time like 2026-12-01 09:00."))
         return parsed
 

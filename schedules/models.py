@@ -1,28 +1,24 @@
 """Schedules live in django-celery-beat's tables; here they get their name, their words and their next runs."""
 
-import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
-from itertools import takewhile
-from typing import Any
+from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
 from celery import current_app
-from celery.schedules import BaseSchedule
-from celery.schedules import schedule as interval
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django_celery_beat.models import PeriodicTask
 
 from schedules import due
+from schedules.history import Beat, Broken, Occurrence
+from schedules.message import Unusable, compose
+from schedules.policy import Policy
 
-
-class Unusable(ValueError):
-    """Beat cannot use this row. str() says which part of it and why."""
+__all__ = ["Beat", "Broken", "Occurrence", "Policy", "Schedule", "Unusable"]
 
 
 class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships no types
@@ -32,14 +28,17 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
         proxy = True
         verbose_name = gettext_lazy("schedule")
         verbose_name_plural = gettext_lazy("schedules")
-        permissions = (("run_schedule", "Can run schedules now"),)
+        permissions = (
+            ("run_schedule", "Can run schedules now"),
+            ("enable_schedule", "Can turn schedules on and off"),
+        )
 
     def __str__(self) -> str:
         return str(self.name)
 
     @property
     def timing(self) -> due.Timing | None:
-        """Its cron line, interval or moment; None when it has another kind (solar) or none at all.
+        """Its cron line, interval, moment or event of the sun; None when it has no time at all.
 
         Raises:
             BadTiming: what is stored cannot be read.
@@ -50,6 +49,10 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
             return due.Every(number=self.interval.every, period=self.interval.period)
         if self.clocked:
             return due.Once(at=self.clocked.clocked_time.astimezone(self.zone))
+        if self.solar:
+            return due.Solar(
+                event=self.solar.event, latitude=float(self.solar.latitude), longitude=float(self.solar.longitude)
+            )
         return None
 
     @property
@@ -73,33 +76,27 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
             return str(self.scheduler)
         return timing.words() if timing else str(self.scheduler or _("No time is set"))
 
-    @property
-    def anchor(self) -> datetime:
-        """The moment from which its next run counts: the last run, else since it is as it is; now, while it is off."""
-        zone = ZoneInfo(str(current_app.conf.timezone))
-        if not self.enabled:
-            return timezone.now().astimezone(zone)
-        if self.last_run_at:
-            return self.last_run_at.astimezone(zone)  # type: ignore[no-any-return]
-        changed = self.date_changed or timezone.now()
-        return due.anchor(self.schedule, changed=changed, start=self.start_time).astimezone(zone)
-
     def next_runs(self) -> Iterator[datetime]:
-        """Its next runs (UTC) as beat will send them, also while it is off. The first is now when it is overdue."""
-        now = max(filter(None, (timezone.now(), self.start_time)))
-        runs = due.next_runs(self.schedule, last=self.anchor, now=now)
+        """Its next runs (UTC) as beat will send them, also while it is off. The first is now when one is overdue."""
+        timing = self.timing
+        assert timing is not None
+        now = timezone.now().timestamp()
+        last, changed, start = (
+            moment and moment.timestamp() for moment in (self.last_run_at, self.date_changed, self.start_time)
+        )
+        anchor = now
+        if self.enabled or isinstance(timing, due.Once):
+            anchor = due.anchor(timing, last=last, changed=changed or now, start=start)
+        elif start and start > now:
+            anchor = due.anchor(timing, last=None, changed=now, start=start)
+        runs = due.next_runs(timing, anchor=anchor, now=now)
+        runs = islice(runs, 1) if self.one_off else runs
         return takewhile(lambda run: not self.expires or run < self.expires, runs)
 
     @cached_property
     def next_run(self) -> datetime | None:
         """The next run of an enabled, usable schedule."""
         return next(self.next_runs(), None) if self.enabled and not self.problem else None
-
-    @property
-    def last_run(self) -> datetime | None:
-        """When it last ran: by beat's note, else (a new time clears that) by the newest result, if the query brought it."""
-        outcome = getattr(self, "outcome", None)
-        return self.last_run_at or (parse_datetime(outcome["at"]) if outcome else None)
 
     @cached_property
     def problem(self) -> str:
@@ -116,27 +113,18 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
         Raises:
             Unusable: it cannot.
         """
-        self._json("args", list)
-        self._json("kwargs", dict)
-        self._json("headers", dict)
+        compose(self)
         if not self.scheduler:
             raise Unusable(_("It has no time to run at."))
         try:
-            schedule: BaseSchedule = self.schedule
-            if isinstance(schedule, interval) and schedule.seconds < 1:
+            timing = self.timing
+            assert timing is not None
+            if isinstance(timing, due.Every) and timing.seconds < 1:
                 raise Unusable(_("It would run more than once a second."))
-            next(due.next_runs(schedule, last=datetime.now(UTC), now=datetime.now(UTC)))
+            if timing.after(0) is None:
+                raise Unusable(_("Its time never comes."))
         except (Unusable, DatabaseError, InterfaceError):
             raise
         except Exception as problem:  # whatever a row holds, it must not stop the others
             reason = str(problem).strip().splitlines()
             raise Unusable(_("Its time cannot be computed: %s") % (reason[0] if reason else repr(problem))) from problem
-
-    def _json(self, field: str, kind: type[list[Any]] | type[dict[str, Any]]) -> None:
-        try:
-            value = json.loads(getattr(self, field) or ("[]" if kind is list else "{}"))
-        except ValueError as problem:
-            raise Unusable(_("%(field)s is not JSON: %(reason)s") % {"field": field, "reason": problem}) from None
-        if not isinstance(value, kind):
-            wanted = _("a JSON array") if kind is list else _("a JSON object")
-            raise Unusable(_("%(field)s must be %(wanted)s.") % {"field": field, "wanted": wanted})

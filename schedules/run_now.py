@@ -1,15 +1,19 @@
 """Send a schedule's message now, once, beside its times."""
 
+from uuid import UUID, uuid4
+
 from celery import current_app
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from kombu.exceptions import OperationalError
 
+from schedules import trail
 from schedules.calls import import_tasks
-from schedules.edit import record
-from schedules.models import Schedule, Unusable
-from schedules.scheduler import RowEntry
+from schedules.history import State
+from schedules.message import Message, Unusable, compose
+from schedules.models import Occurrence, Schedule
 
 
 class NotRun(Exception):
@@ -23,21 +27,35 @@ def run_now(schedule: Schedule, *, by: User) -> str:
         NotRun: beat could not send it either, it has ended, or the broker does not answer.
     """
     try:
-        entry = RowEntry(schedule, app=current_app)
+        schedule.check_usable()
+        message = compose(schedule)
     except Unusable as problem:
         raise NotRun(_("“%(name)s” was not sent: %(reason)s") % {"name": schedule.name, "reason": problem}) from None
     if schedule.expires and schedule.expires <= timezone.now():
         raise NotRun(_("“%s” was not sent: it has ended, and its messages expire at once.") % schedule.name)
     import_tasks()  # a known task brings its own queue and limits, also when beat sends it
-    task = current_app.tasks.get(entry.task)
+    task_id = uuid4()
     try:
-        if task:
-            result = task.apply_async(entry.args, entry.kwargs, **entry.options)
-        else:
-            result = current_app.send_task(entry.task, entry.args, entry.kwargs, **entry.options)
+        with transaction.atomic():  # what is not sent leaves no row
+            trail.acted(schedule, by, f"Run now, as task {task_id}.")
+            _note(schedule, by, task_id)
+            _send(message, str(task_id))
     except OperationalError:
         raise NotRun(
             _("“%s” was not sent: the broker does not answer. Try again when it is back.") % schedule.name
         ) from None
-    record(schedule, by, f"Run now, as task {result.id}.")
-    return str(result.id)
+    return str(task_id)
+
+
+def _note(schedule: Schedule, by: User, task_id: UUID) -> None:
+    now = timezone.now()
+    Occurrence.objects.create(
+        id=task_id, schedule_id=schedule.pk, name=schedule.name, due_at=now, sent_at=now, state=State.SENT, by=by.get_username(), reason=_("Run now"),
+    )  # fmt: skip
+
+
+def _send(message: Message, task_id: str) -> None:
+    if task := current_app.tasks.get(message.task):
+        task.apply_async(tuple(message.args), message.kwargs, task_id=task_id, **message.options)
+    else:
+        current_app.send_task(message.task, message.args, message.kwargs, task_id=task_id, **message.options)

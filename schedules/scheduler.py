@@ -1,146 +1,192 @@
-"""The beat scheduler: django-celery-beat's, with every row on its own feet and a database that may go away."""
+"""The beat scheduler: any number of beats run, one of them leads, and each due time of each schedule is claimed and sent once."""
 
 import logging
 import time
 from typing import Any
+from uuid import UUID
 
-from celery.beat import SchedulingError
-from celery.schedules import schedstate
-from django.db import DatabaseError, InterfaceError, close_old_connections
-from django.utils import timezone
-from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
-from kombu.exceptions import OperationalError as BrokerError
+import psycopg
+from celery.beat import Scheduler as CeleryScheduler
+from django.db import DatabaseError, InterfaceError
 
-from schedules.models import Schedule, Unusable
+from schedules import ledger, static
+from schedules.checkup import Checkup
+from schedules.election import HEARTBEAT, LEASE, Seat, elapsed
+from schedules.firing import Firing
+from schedules.plan import Plan
+from schedules.publish import BATCH, BrokerAway, Parcel, Publisher
 
 logger = logging.getLogger(__name__)
 
-AWAY = (DatabaseError, InterfaceError)
-# Edits made behind the models' back (SQL, QuerySet.update) are noticed after this many seconds.
-REREAD = 300
+# How often a stand-by asks for the lock, and how long after a failure the broker is asked again (seconds).
+STANDBY = 0.25
+BROKER_PAUSE = 0.5
+# Claimed messages that are held in memory.
+KEPT = 10_000
+AWAY = (psycopg.OperationalError, psycopg.InterfaceError, DatabaseError, InterfaceError)
 
 
-class RowEntry(ModelEntry):  # type: ignore[misc]  # django-celery-beat ships no types
-    """One row in beat's memory. It writes two columns of its row, never an operator's."""
-
-    def __init__(self, model: Schedule, app: Any = None) -> None:
-        """Raises Unusable when beat could not run it."""
-        model.check_usable()
-        anchor = model.anchor
-        super().__init__(model, app=app)
-        self.last_run_at = model.last_run_at = anchor
-
-    def is_due(self) -> schedstate:
-        """Whether it must be sent, and in how many seconds to ask again."""
-        start = self.model.start_time
-        if self.model.enabled and start and (wait := (start - timezone.now()).total_seconds()) > 0:
-            return schedstate(is_due=False, next=wait)
-        return super().is_due()  # type: ignore[no-any-return]
-
-    def save(self) -> None:
-        """Note the last run and the count. The stock entry writes the whole row, and an edit in between is lost."""
-        Schedule.objects.filter(pk=self.model.pk).update(
-            last_run_at=self.model.last_run_at, total_run_count=self.model.total_run_count
-        )
-
-    def _disable(self, model: Schedule) -> None:
-        model.enabled = False
-        Schedule.objects.filter(pk=model.pk).update(enabled=False)
-
-    @classmethod
-    def from_entry(cls, name: str, app: Any = None, **entry: Any) -> "RowEntry":
-        """An entry of the settings as a row. It is created once: what an operator made of it since then stays."""
-        row = Schedule.objects.filter(name=name).first()
-        return cls(row or Schedule.objects.create(name=name, **cls._unpack_fields(**entry)), app=app)
+class Deposed(Exception):
+    """The lease may have ended; nothing more is sent."""
 
 
-class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat ships no types
-    """Notices an edit at its next look, skips rows that cannot run, and goes on with what it knows while PostgreSQL is away."""
+class Scheduler(CeleryScheduler):
+    """Set by `beat_scheduler = "schedules.scheduler:Scheduler"`. Celery's service calls `tick` for ever; the waiting is done in it."""
 
-    Entry = RowEntry
-    Model = Schedule
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._schedule: dict[str, RowEntry] = {}
-        self._seen: Any = None  # PeriodicTasks.last_update when the rows were read
-        self._read_at: float | None = None
+    def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
+        self.seat = Seat()
+        self.plan = Plan(self.seat)
+        self.publisher = Publisher(app)
+        self.firing = Firing(self.seat, self.plan)
+        self.checkup = Checkup(self.seat, self.plan)
+        self._unsent: dict[UUID, Parcel] = {}
+        self._more = False  # more is claimed and unsent than is in memory
+        self._retry_at = 0.0
+        self._looked_at = 0.0
         self._away = False
-        # A run is noted at once: after a kill, stock beat repeats what it sent in its last three minutes.
-        super().__init__(*args, **{**kwargs, "sync_every_tasks": 1})
+        super().__init__(app, *args, **kwargs)
+
+    def setup_schedule(self) -> None:
+        """Nothing to do before this beat leads."""
 
     @property
-    def schedule(self) -> dict[str, RowEntry]:
-        """Name -> entry of what is enabled."""
+    def info(self) -> str:
+        """What Celery's banner says of it."""
+        return f"       . leader -> a lock in PostgreSQL, lease {LEASE:g} s"
+
+    def tick(self, *_args: Any, **_kwargs: Any) -> float:
+        """One turn: lead, or stand by. Always 0: the waiting is done here, where a notification ends it."""
         try:
-            self._refresh()
-        except AWAY as problem:
-            self._report_away(problem)
-        else:
-            if self._away:
-                logger.info("schedules.database_back")
-            self._away = False
-        return self._schedule
+            if self.seat.leads or self._take_over():
+                self._lead()
+            else:
+                time.sleep(STANDBY)
+            self._report_back()
+        except (*AWAY, Deposed) as problem:
+            self._step_down(problem)
+            time.sleep(STANDBY)
+        except Exception as problem:
+            # Nothing that is foreseen. The process stays, for what another beat may manage, or this one at its next try.
+            logger.exception("schedules.failed")
+            self._step_down(problem)
+            time.sleep(HEARTBEAT)
+        return 0.0
 
-    def enabled_models_qs(self) -> Any:
-        """Every enabled row. Stock leaves out crontabs of other hours; one missed by hours then runs at the wrong hour of the next day."""
-        return self.Model.objects.enabled()
+    def close(self) -> None:
+        """Leave at once, so that another beat takes over."""
+        self.seat.leave()
+        self.publisher.close()
 
-    def all_as_schedule(self) -> dict[str, RowEntry]:
-        """Name -> entry; a row that cannot run is reported and left out."""
-        entries = {}
-        for row in self.enabled_models():
-            try:
-                entries[row.name] = RowEntry(row, app=self.app)
-            except Unusable as problem:
-                logger.error("schedule.skipped", extra={"schedule": row.name, "reason": str(problem)})
-        return entries
-
-    def sync(self) -> None:
-        """Write what was sent; what cannot be written now is written later."""
-        try:
-            self._write_dirty()
-        except AWAY as problem:
-            self._report_away(problem)
-
-    def apply_entry(self, entry: RowEntry, producer: Any = None) -> None:
-        """Send one message. Without a broker nothing else could be sent either, so it waits here for it; stock beat drops the run."""
-        while not self._sent(entry, producer):
-            time.sleep(self.max_interval)
-
-    def _sent(self, entry: RowEntry, producer: Any) -> bool:
-        facts = {"schedule": entry.name, "task": entry.task}
-        try:
-            message = self.apply_async(entry, producer=producer, advance=False)
-        except SchedulingError as problem:
-            if isinstance(problem.__context__, BrokerError):
-                logger.warning("schedule.waits_for_broker", extra={**facts, "reason": str(problem.__context__)})
-                return False
-            logger.exception("schedule.not_sent", extra=facts)
-        else:
-            logger.info("schedule.sent", extra={**facts, "task_id": message.id})
+    def _take_over(self) -> bool:
+        started = elapsed()
+        if not self.seat.take():
+            return False
+        static.install(self.app)
+        self.plan.load()
+        self.checkup.note()
+        self._unsent = self._claimed_before()
+        self._retry_at = 0.0
+        facts = {"beat": self.seat.name, "schedules": len(self.plan.items), "unsent": len(self._unsent)}
+        logger.info("schedules.leads", extra={**facts, "seconds": round(elapsed() - started, 3)})
         return True
 
-    def _refresh(self) -> None:
-        close_old_connections()
-        # Read before the rows: an edit in between is seen again at the next look. Compared for difference, not for order:
-        # the clocks of two web hosts differ.
-        seen = self.Changes.last_change()
-        fresh = self._read_at is not None and time.monotonic() - self._read_at < REREAD
-        if fresh and seen == self._seen:
+    def _lead(self) -> None:
+        self.seat.renew()
+        if told := self.seat.listen(0):
+            self._hear(told)
+        if self._more and not self._unsent:
+            self._unsent = self._claimed_before()
+        if self._unsent and elapsed() >= self._retry_at:
+            self._publish(list(self._unsent.values())[:BATCH])
+        now = self.seat.now()
+        if elapsed() - self._looked_at >= HEARTBEAT:
+            self._look_around()
+        if due := self.plan.take_due(now, BATCH):
+            self._publish(self.firing.fire(due, now))
+            self.checkup.note()
             return
-        self._write_dirty()
-        self._schedule = self.all_as_schedule()
-        self._heap_invalidated = self._read_at is not None
-        self._seen, self._read_at = seen, time.monotonic()
+        wait = min(HEARTBEAT, self.plan.wait(now), BROKER_PAUSE if self._unsent else HEARTBEAT)
+        if told := self.seat.listen(wait):
+            self._hear(told)
 
-    def _write_dirty(self) -> None:
-        for name in tuple(self._dirty):
-            if entry := self._schedule.get(name):
-                entry.save()
-            self._dirty.discard(name)
+    def _hear(self, told: list[str]) -> None:
+        """Somebody edited schedules."""
+        ids: set[int] = set()
+        for note in told:
+            kind, _colon, rest = note.partition(":")
+            if kind == "all":
+                self.plan.load()
+            elif kind == "task":
+                ids.update(int(pk) for pk in rest.split(","))
+            else:
+                self.plan.forget_timing((kind, int(rest)))
+        if ids:
+            self.plan.reload(ids)
+            self.checkup.check(ids)
 
-    def _report_away(self, problem: Exception) -> None:
-        if not self._away:
-            lines = str(problem).strip().splitlines()
-            logger.warning("schedules.database_away", extra={"reason": lines[0] if lines else repr(problem)})
-        self._away = True
+    def _look_around(self) -> None:
+        """Once a heartbeat: runs that wait for others, and a slice of all rows, whatever was or was not told."""
+        self._looked_at = elapsed()
+        if ledger.release(self.seat.connection):
+            self._unsent |= self._claimed_before()
+        self.checkup.slice()
+
+    def _publish(self, parcels: list[Parcel]) -> None:
+        if not parcels:
+            return
+        try:
+            refused = self.publisher.send(parcels, before_each=self._check_lease)
+        except BrokerAway as problem:
+            if not self._unsent:
+                logger.warning("schedules.broker_away", extra={"messages": len(parcels), "reason": str(problem)})
+            # A broker that is away for hours does not fill the memory: the ledger has them all.
+            self._more = self._more or len(self._unsent) > KEPT
+            if not self._more:
+                self._unsent |= {parcel.id: parcel for parcel in parcels}
+            self._retry_at = elapsed() + BROKER_PAUSE
+            return
+        sent = [parcel for parcel in parcels if parcel.id not in refused]
+        self.seat.connection.execute(ledger.SENT, ([parcel.id for parcel in sent],))
+        if refused:
+            self.seat.connection.execute(ledger.REFUSED, (list(refused), list(refused.values())))
+        for parcel in parcels:
+            self._unsent.pop(parcel.id, None)
+            facts = {"schedule": parcel.row.name, "task": parcel.row.task, "task_id": str(parcel.id)}
+            if reason := refused.get(parcel.id):
+                self.plan.broken[parcel.row.id] = reason
+                logger.error("schedule.refused", extra={**facts, "reason": reason})
+            else:
+                logger.info("schedule.sent", extra=facts)
+
+    def _check_lease(self) -> None:
+        self.seat.renew()
+        if not self.seat.trusted:
+            raise Deposed("this process was stopped for longer than its lease")
+
+    def _claimed_before(self) -> dict[UUID, Parcel]:
+        """What was claimed and not sent, as far as the ledger knows: by a beat that died in between, or just now."""
+        connection = self.seat.connection
+        found = connection.execute(ledger.UNSENT, (KEPT,)).fetchall()
+        self._more = len(found) == KEPT
+        rows = {row.id: row for row in ledger.rows(connection, {pk for _id, pk, _due in found}, also_off=True)}
+        gone = [claimed for claimed, pk, _due in found if pk not in rows]
+        if gone:
+            reason = "The schedule was deleted before it was sent."
+            connection.execute(ledger.REFUSED, (gone, [reason] * len(gone)))
+        return {claimed: Parcel(claimed, rows[pk]) for claimed, pk, _due in found if pk in rows}
+
+    def _step_down(self, problem: Exception) -> None:
+        led = self.seat.leads
+        self.seat.leave()
+        self._unsent = {}
+        reason = (str(problem).strip().splitlines() or [repr(problem)])[0]
+        if led:
+            logger.warning("schedules.stepped_down", extra={"beat": self.seat.name, "reason": reason})
+        elif not self._away:
+            logger.warning("schedules.database_away", extra={"reason": reason})
+            self._away = True
+
+    def _report_back(self) -> None:
+        if self._away:
+            logger.info("schedules.database_back")
+        self._away = False

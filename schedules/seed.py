@@ -74,6 +74,12 @@ SEEDS = (
         description="Settles replays that a crash left between claimed, sent and settled.",
     ),
     Seed(
+        name="Redrives",
+        task="deadletters.tend_redrives",
+        when=Every(number=15, period="seconds"),
+        description="Counts what became of redriven letters, and drives on a redrive whose worker died.",
+    ),
+    Seed(
         name="Example with arguments",
         task="monitoring.echo",
         when=Every(number=30, period="seconds"),

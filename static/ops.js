@@ -120,20 +120,26 @@ function poll(box) {
 }
 document.querySelectorAll("[data-poll]").forEach(poll);
 
-/* 4. Live preview: <form data-preview="/url" data-into="#box">; data-preview-fields="a b" narrows what is sent. The last answer wins. */
-for (const form of document.querySelectorAll("form[data-preview]")) {
-  const only = form.dataset.previewFields?.split(" ");
-  let timer, asked;
+/* 4. Live preview: [data-preview="/url"] of a form, or in one, is (or fills `data-into`) what the server makes of what is typed;
+   data-preview-fields="a b" narrows what is sent. The last answer wins. */
+for (const host of document.querySelectorAll("[data-preview]")) {
+  const form = host.closest("form");
+  const only = host.dataset.previewFields?.split(" ");
+  const secret = (name) => name === "csrfmiddlewaretoken" || (only && !only.includes(name));
+  const typed = () => String(new URLSearchParams([...new FormData(form)].filter(([name, value]) => !secret(name) && typeof value === "string")));
+  let timer, asked, shown = typed();
   const show = async () => {
+    const query = typed();
+    if (query === shown) return;
+    shown = query;
     asked?.abort();
     asked = new AbortController();
-    const secret = (name) => name === "csrfmiddlewaretoken" || (only && !only.includes(name));
-    const query = new URLSearchParams([...new FormData(form)].filter(([name, value]) => !secret(name) && typeof value === "string"));
+    const into = host.dataset.into ? find(host.dataset.into) : host;
     try {
-      const response = await fetch(`${form.dataset.preview}?${query}`, { signal: asked.signal, headers: { "X-Fragment": "1" }, redirect: "manual" });
-      if (response.ok) find(form.dataset.into).innerHTML = await response.text();
+      const response = await fetch(`${host.dataset.preview}?${query}`, { signal: asked.signal, headers: { "X-Fragment": "1" }, redirect: "manual" });
+      if (response.ok) into.innerHTML = await response.text();
     } catch (problem) {
-      if (problem.name !== "AbortError") find(form.dataset.into).textContent = words("No answer from the server.");
+      if (problem.name !== "AbortError") into.textContent = words("No answer from the server.");
     }
   };
   const later = (event) => {
@@ -199,7 +205,31 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = before; }, 1500);
 });
 
-/* 9. Keys: / j k x r ?. Not while somebody types, not with a modifier, and not for who has switched them off. */
+/* 9. The server tells times by the clocks of whoever looks (config/viewer_zone.py), from the second page on. */
+document.cookie = `zone=${encodeURIComponent(Intl.DateTimeFormat().resolvedOptions().timeZone)}; path=/; max-age=31536000; SameSite=Lax`;
+
+/* 10. Dialogs that are pages, too: <a data-dialog href="/form">. Without an answer the page itself is opened. */
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest?.("a[data-dialog]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  let html = "";
+  try {
+    const response = await fetch(link.href, { headers: { "X-Fragment": "1" }, redirect: "manual" });
+    if (response.ok) html = await response.text();
+  } catch { /* opened as a page below */ }
+  if (!html) { location.assign(link.href); return; }
+  const dialog = make(document.body, "dialog", { className: "o-dlg o-dlg-wide" });
+  dialog.setAttribute("aria-label", link.getAttribute("aria-label") || link.textContent.trim());
+  dialog.innerHTML = html;
+  const close = find("[data-close]", dialog);
+  close?.addEventListener("click", (pressed) => { pressed.preventDefault(); dialog.close(); });
+  dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
+  dialog.showModal();
+  close?.focus();
+});
+
+/* 11. Keys: / j k x r ?. Not while somebody types, not with a modifier, and not for who has switched them off. */
 document.documentElement.classList.add("o-js");
 const keys = document.getElementById("o-keys");
 const keysOn = document.getElementById("o-keys-on");

@@ -11,6 +11,8 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from deadletters.models import Cause, DeadLetter, State
+from deadletters.redact import redactor
+from deadletters.search import TooShort
 from deadletters.selection import Selection, parse_since
 
 CHUNK = 500  # letters read at once
@@ -49,7 +51,14 @@ class SelectingCommand(BaseCommand):
         which.add_argument(
             "--since", type=_since, metavar="TIME", help="died since then: 30m, 2h, 7d ago, or 2026-11-23 09:00"
         )
-        which.add_argument("--search", default="", metavar="TEXT", help="text in the exception's type or message")
+        which.add_argument("--until", type=_since, metavar="TIME", help="died before then, written like --since")
+        which.add_argument("--workflow", default="", metavar="ID", help="letters of the workflow with this root id")
+        which.add_argument(
+            "--search",
+            default="",
+            metavar="TEXT",
+            help="a task or workflow id, or text in the error or the task's name",
+        )
         parser.add_argument("--json", action="store_true", help="print JSON for other programs")
 
     def _state_help(self) -> str:
@@ -70,15 +79,21 @@ class SelectingCommand(BaseCommand):
             queues=tuple(options["queue"]),
             error=options["error"],
             since=options["since"],
+            until=options["until"],
+            root=options["workflow"],
             text=options["search"],
         )
+        try:
+            selection.letters()
+        except TooShort as refusal:
+            raise CommandError(f"--search: {refusal}", returncode=2) from None
         if unknown := [name for name in selection.ids if not Selection(ids=(name,)).letters().exists()]:
             raise CommandError(f"No dead letter has the number or task id {', '.join(unknown)}.", returncode=2)
         return selection
 
     def say_json(self, value: object) -> None:
         """Print `value` as JSON; the only thing on standard output then."""
-        self.stdout.write(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+        print_json(self, value)
 
 
 class ActingCommand(SelectingCommand):
@@ -113,14 +128,28 @@ class ActingCommand(SelectingCommand):
         Raises:
             CommandError: no such user, or without the permission (exit 2).
         """
-        if not options["user"]:
-            return None
-        user = get_user_model().objects.filter(username=options["user"]).first()
-        if user is None:
-            raise CommandError(f"There is no user {options['user']!r}.", returncode=2)
-        if not user.has_perm(self.permission):
-            raise CommandError(f"{user} lacks the permission {self.permission}.", returncode=2)
-        return user
+        return named_user(options["user"], self.permission)
+
+
+def named_user(name: str, permission: str) -> User | None:
+    """The user that --as names, None without.
+
+    Raises:
+        CommandError: no such user, or without the permission (exit 2).
+    """
+    if not name:
+        return None
+    user = get_user_model().objects.filter(username=name, is_active=True).first()
+    if user is None:
+        raise CommandError(f"There is no user {name!r}.", returncode=2)
+    if not user.has_perm(permission):
+        raise CommandError(f"{user} lacks the permission {permission}.", returncode=2)
+    return user
+
+
+def print_json(command: BaseCommand, value: object) -> None:
+    """JSON on standard output."""
+    command.stdout.write(json.dumps(value, indent=2, default=str, ensure_ascii=False))
 
 
 def summary(letter: DeadLetter) -> dict[str, object]:
@@ -132,7 +161,7 @@ def summary(letter: DeadLetter) -> dict[str, object]:
         "state": letter.state,
         "cause": letter.cause,
         "exception": letter.exception_type,
-        "message": letter.exception_message,
+        "message": redactor().text(letter.exception_message),
         "error": letter.fingerprint,
         "queue": letter.queue,
         "worker": letter.worker,

@@ -28,7 +28,7 @@ def test_the_services_are_those_of_up_and_what_they_need():
     assert set(SERVICES) - set(OURS) == {"postgres", "redis", "rabbitmq"}
     assert SERVICES["rabbitmq"]["profiles"] == ["rabbitmq"]
     assert SERVICES["worker"]["deploy"]["replicas"] > 1
-    assert SERVICES["beat"]["deploy"]["replicas"] == 1
+    assert SERVICES["beat"]["deploy"]["replicas"] == 2
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -45,7 +45,7 @@ def test_each_variable_is_one_the_platform_reads(name):
     assert not set(OURS[name]["environment"]) - set(Environment.model_fields) - FOREIGN
 
 
-@pytest.mark.parametrize("name", [name for name in SERVICES if name not in {"prepare", "beat"}])
+@pytest.mark.parametrize("name", [name for name in SERVICES if name != "prepare"])
 def test_each_service_that_serves_tells_how_it_is(name):
     assert SERVICES[name]["healthcheck"]["test"]
 

@@ -25,6 +25,10 @@ def test_tests_run_on_a_real_postgresql():
         ("BROKER_URL", "amqp://a:1//;amqp://b:1//", "must be the address of one server"),
         ("DATABASE_URL", "sqlite:///x", "must begin with postgres://"),
         ("WORKER_CONCURRENCY", "many", "integer"),
+        ("DEADLETTERS_KEYS", "c2hvcnQ=", "number 1 is no key"),
+        ("DEADLETTERS_RETENTION_DAYS", "replaying=3", "'replaying=3' is none of open=N"),
+        ("DEADLETTERS_RETENTION_DAYS", "open=999999", "100000 days are the most"),
+        ("DEADLETTERS_RETENTION_COUNT", "open", "'open' is none of open=N"),
     ],
 )
 def test_a_wrong_variable_stops_the_start_with_its_name(name, value, says, monkeypatch):

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from deadletters.models import Cause, DeadLetter, Event, State
+from deadletters.models import Cause, DeadLetter, ErrorGroup, Event, State
 
 TRACEBACK = """Traceback (most recent call last):
   File "/srv/app/.venv/lib/python3.12/site-packages/httpcore/_sync/connection_pool.py", line 256, in handle_request
@@ -73,9 +73,22 @@ def letter(number: int = 0, **fields) -> DeadLetter:
         **fields,
     }
     made = DeadLetter.objects.create(**known)
+    with_error(made)
     Event.objects.create(
         dead_letter=made, kind=Event.Kind.DIED, at=made.died_at, text=f"{exception_type}: {message}".strip(": ")
     )
+    return made
+
+
+def with_error(made: DeadLetter) -> DeadLetter:
+    """The row of its error, as its capture would have written it."""
+    ErrorGroup.objects.get_or_create(
+        fingerprint=made.fingerprint,
+        defaults={
+            "task_name": made.task_name, "exception_type": made.exception_type, "message": made.exception_message[:300],
+            "cause": made.cause, "first_seen": made.died_at, "last_seen": made.died_at,
+        },
+    )  # fmt: skip
     return made
 
 

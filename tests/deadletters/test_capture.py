@@ -8,9 +8,10 @@ import pytest
 from django.db import connection
 
 from deadletters.announce import flush
-from deadletters.capture import Death, Outcome, capture
+from deadletters.capture import Outcome, capture
 from deadletters.envelope import COPY_HEADER, REPLAY_HEADER, Envelope
 from deadletters.models import Cause, DeadLetter, Event, State
+from deadletters.record import Death
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,3 +1,6 @@
+import re
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +38,42 @@ def test_numbers_ids_addresses_and_paths_do_not_split_an_error():
 
 def test_other_words_another_task_or_another_place_is_another_error():
     assert len({of("timed out"), of("refused"), of("timed out", task_name="x"), of("timed out", traceback="")}) == 4
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("row 'Ada' is a duplicate", "row 'Béla Kovács, 3rd' is a duplicate"),
+        ('duplicate key value violates "orders_pkey" (id)=(17)', 'duplicate key value violates "items_pkey" (id)=(9)'),
+        ("no such file: data/in/a.csv", "no such file: spool/b.parquet"),
+        ("cannot open C:\\temp\\a.txt", "cannot open D:\\x\\y\\z.log"),
+        ("no route to fe80::1ff:fe23:4567:890a", "no route to 2001:db8::2"),
+        ("waiting for fx.internal:8443", "waiting for rates-2.example.com:443"),
+        ("customer cus_9f8A7b6C5d not found", "customer cus_000aaa111b not found"),
+        ("mail to ada@example.com bounced", "mail to b.k+x@mail.example.org bounced"),
+        ("timed out after 10.5 s (req 5d04081b)", "timed out after 3 s (req ffff0000)"),
+        ("at 2026-11-26T08:55:13 in /home/a/b", "at 2025-01-02T03:04:05 in /srv"),
+    ],
+)
+def test_values_do_not_split_an_error(one, other):
+    assert normalise(one) == normalise(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("'vat_rate'", "'total'"),  # KeyError
+        ("can't connect, can't retry", "can't connect, won't retry"),
+        ("connection refused", "connection reset"),
+    ],
+)
+def test_other_words_split_it(one, other):
+    assert normalise(one) != normalise(other)
+
+
+@given(st.text(max_size=600))
+def test_no_number_of_any_message_is_left(message):
+    assert not re.search(r"\d", normalise(message))
 
 
 @given(st.integers(0, 10**12), st.uuids(), st.ip_addresses(v=4))

@@ -6,6 +6,7 @@ from django.utils import timezone
 
 from deadletters.models import Cause, DeadLetter
 from monitoring.workers import pings
+from tests.deadletters.letters import with_error
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,7 @@ def letter(db):
     """Makes open letters: letter(fingerprint="…", …)."""
 
     def make(**fields):
-        return DeadLetter.objects.create(
+        made = DeadLetter.objects.create(
             **{
                 "task_id": str(uuid.uuid4()),
                 "task_name": "shop.charge",
@@ -31,5 +32,6 @@ def letter(db):
                 **fields,
             }
         )
+        return with_error(made)
 
     return make

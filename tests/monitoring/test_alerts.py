@@ -12,7 +12,7 @@ from django.core import mail as outbox
 from django.db import connections
 from django.utils import timezone
 
-from deadletters.models import Cause
+from deadletters.models import Cause, ErrorGroup
 from monitoring import alerts
 from monitoring.channels import mail, slack
 from monitoring.models import Alert
@@ -173,6 +173,18 @@ def test_the_notice_says_what_died_of_what_and_where_to_look(letter, settings):
     assert "Cause: Exception" in notice.text
     assert "7 more died" in notice.text
     assert notice.link.startswith("https://ops.example.com/")
+
+
+def test_an_error_that_was_resolved_and_is_back_is_told_at_once_and_as_such(letter, told, settings):
+    first = letter()
+    assert alerts.alert(first)
+    assert not alerts.alert(letter())
+    ErrorGroup.objects.update(state="regressed", changed_at=timezone.now(), note="see OPS-12")
+    assert alerts.alert(letter())
+    said = alerts.notice(first)
+    assert said.subject == "Regressed: shop.charge"
+    assert "This error was resolved, and is back." in said.text
+    assert "see OPS-12" in said.text
 
 
 def test_a_letter_without_a_task_still_makes_a_notice(letter):

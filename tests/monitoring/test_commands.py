@@ -25,7 +25,17 @@ def old(letter):
 
 
 def test_prune_tells_first_and_then_deletes(old):
-    expected = {"dead_letters": 1, "runs": 0, "chords": 0, "results": 1, "files": 0, "older_than_days": 90}
+    expected = {
+        "dead_letters": 1,
+        "open_dead_letters": 0,
+        "runs": 0,
+        "chords": 0,
+        "results": 1,
+        "files": 0,
+        "occurrences": 0,
+        "acts": 0,
+        "older_than_days": 90,
+    }
     dry = manage("prune", "--dry-run", "--json")
     assert json.loads(dry.stdout) == {**expected, "dry_run": True}
     assert json.loads(manage("prune", "--json").stdout) == {**expected, "dry_run": False}

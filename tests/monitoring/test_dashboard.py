@@ -17,6 +17,7 @@ from monitoring.models import PausedQueue
 from monitoring.queues import Queue
 from monitoring.workers import Member, Workers
 from pipelines.models import Run
+from schedules.liveness import Liveness
 
 pytestmark = pytest.mark.django_db
 
@@ -164,6 +165,7 @@ def figures(**changes):
         **{
             "at": now, "open": Count(0), "died_today": 0, "oldest": None, "bins": [], "errors": [], "runs": [], "window": dashboard.WINDOWS["24h"],
             "rates": dashboard.Rates(succeeded=100, failed=0, per_minute=1.0), "heartbeat": now,
+            "beat": Liveness(leader="host:1", age=timedelta(seconds=1)), "broken": [],
             "queues": [Queue(name="default", waiting=0)], "workers": Workers(alive=("a@b",), silent=()), **changes,
         }
     )  # fmt: skip
@@ -181,6 +183,8 @@ def test_nothing_is_told_while_all_is_well():
         ({"workers": Workers(alive=(), silent=(("a@b", 240.0),))}, "No worker"),
         ({"workers": Workers(alive=("c@d",), silent=(("a@b", 240.0),))}, "Worker a@b has been silent for 4 m"),
         ({"heartbeat": timezone.now() - timedelta(days=1, hours=1)}, "heartbeat is 1 d 1 h old"),
+        ({"beat": Liveness(leader="host:1", age=timedelta(minutes=2))}, "No beat ticks"),
+        ({"beat": Liveness()}, "No beat ticks"),
         ({"rates": dashboard.Rates(succeeded=90, failed=10, per_minute=1)}, "10.0 % of all tasks failed"),
     ],
 )

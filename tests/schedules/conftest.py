@@ -19,8 +19,8 @@ def schedule(db):
 def staff(db):
     """Makes a person of the staff with these permissions on schedules."""
 
-    def make(*codenames):
-        user = User.objects.create_user("ana", password="password", is_staff=True)
+    def make(*codenames, name="ana"):
+        user = User.objects.create_user(name, password="password", is_staff=True)
         user.user_permissions.set(
             Permission.objects.filter(content_type__app_label="schedules", codename__in=codenames)
         )

@@ -1,22 +1,24 @@
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
+from celery.schedules import crontab
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schedules import due
-from schedules.due import BadTiming, Cron, Every, Once
+from schedules.due import BadTiming, Cron, Every, Once, Solar
 
 BERLIN = ZoneInfo("Europe/Berlin")
 TOKYO = ZoneInfo("Asia/Tokyo")
+MINUTE = timedelta(minutes=1)
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 def runs(timing, after, count=10):
-    return list(islice(due.next_runs(timing.schedule(), last=after, now=after), count))
+    return list(islice(due.next_runs(timing, anchor=after.timestamp(), now=after.timestamp()), count))
 
 
 def numbers(lowest, highest):
@@ -37,21 +39,70 @@ ZONES = st.sampled_from(
 MOMENTS = st.datetimes(datetime(2026, 3, 1), datetime(2026, 11, 30), timezones=st.just(UTC))
 
 
+def by_brute_force(line, zone, start, minutes):
+    """The documented rules, minute by minute: what the clock on the wall shows, and what it has just been put forward over."""
+    line = crontab(*(line.split()[field] for field in (0, 1, 4, 2, 3)))
+    elapsed = len(line.hour) == 24
+
+    def matches(wall):
+        return (
+            wall.minute in line.minute and wall.hour in line.hour and wall.isoweekday() % 7 in line.day_of_week
+            and wall.day in line.day_of_month and wall.month in line.month_of_year
+        )  # fmt: skip
+
+    fired, moment = [], start
+    before = moment.astimezone(zone).replace(tzinfo=None)
+    for _ in range(minutes):
+        moment += MINUTE
+        aware = moment.astimezone(zone)
+        wall = aware.replace(tzinfo=None)
+        skipped = [before + MINUTE * n for n in range(1, (wall - before) // MINUTE)]
+        if (matches(wall) and (elapsed or not aware.fold)) or (not elapsed and any(map(matches, skipped))):
+            fired.append(moment)
+        before = wall
+    return fired
+
+
 @given(line=OFTEN, zone=ZONES, start=MOMENTS)
-@settings(max_examples=20, deadline=None)
-def test_the_preview_is_what_beat_would_fire_minute_by_minute(line, zone, start):
-    timing = Cron.parse(line, ZoneInfo(zone))
-    schedule = timing.schedule()
-    clock = start.replace(second=0, microsecond=0)
-    last, fired = start, []
-    schedule.nowfun = lambda: clock.astimezone(schedule.tz)
-    while clock < start + timedelta(hours=30):  # a day, with an hour that comes twice
-        clock += timedelta(minutes=1)
-        if schedule.is_due(last).is_due:
-            fired.append(clock)
-            last = clock
-    previewed = takewhile(lambda run: run <= clock, due.next_runs(timing.schedule(), last=start, now=start))
-    assert list(previewed) == fired
+@settings(max_examples=25, deadline=None)
+def test_due_times_are_those_of_a_minute_by_minute_walk_through_any_week(line, zone, start):
+    start, zone = start.replace(second=0, microsecond=0), ZoneInfo(zone)
+    minutes = 7 * 24 * 60
+    timing, end = Cron.parse(line, zone), start + MINUTE * minutes
+    found = takewhile(lambda run: run <= end, due.next_runs(timing, anchor=start.timestamp(), now=start.timestamp()))
+    assert list(found) == by_brute_force(line, zone, start, minutes)
+
+
+@pytest.mark.parametrize(
+    ("zone", "night"),
+    [
+        ("Europe/Berlin", "2026-03-28"), ("Europe/Berlin", "2026-10-24"),
+        ("America/New_York", "2026-03-07"), ("America/New_York", "2026-10-31"),
+        ("Australia/Lord_Howe", "2026-10-03"), ("Australia/Lord_Howe", "2026-04-04"),  # half an hour
+        ("America/Santiago", "2026-09-05"), ("America/Santiago", "2026-04-04"),  # at midnight
+        ("America/Havana", "2026-03-07"), ("America/Havana", "2026-10-31"),
+        ("Africa/Casablanca", "2026-02-14"), ("Africa/Casablanca", "2026-03-21"),
+        ("Pacific/Apia", "2011-12-29"), ("Asia/Tokyo", "2026-03-28"),  # a day that never was; nothing at all
+    ],
+)  # fmt: skip
+@given(line=OFTEN)
+@settings(max_examples=10, deadline=None)
+def test_due_times_are_those_of_a_minute_by_minute_walk_over_the_nights_of_change(zone, night, line):
+    start, zone = datetime.fromisoformat(night).replace(tzinfo=UTC), ZoneInfo(zone)
+    minutes = 3 * 24 * 60
+    timing, end = Cron.parse(line, zone), start + MINUTE * minutes
+    found = takewhile(lambda run: run <= end, due.next_runs(timing, anchor=start.timestamp(), now=start.timestamp()))
+    assert list(found) == by_brute_force(line, zone, start, minutes)
+
+
+@given(line=LINES, zone=ZONES, start=st.datetimes(datetime(1995, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC)))
+@settings(max_examples=15, deadline=None)
+def test_the_first_due_time_is_the_first_match_however_many_years_away(line, zone, start):
+    start, zone = start.replace(second=0, microsecond=0), ZoneInfo(zone)
+    first = next(due.next_runs(Cron.parse(line, zone), anchor=start.timestamp(), now=start.timestamp()))
+    minutes = (first - start) // MINUTE
+    near = max(start, first - timedelta(days=40))  # a walk over years takes minutes
+    assert by_brute_force(line, zone, near, (first - near) // MINUTE) == [first], minutes
 
 
 @given(line=LINES, zone=ZONES, start=MOMENTS)
@@ -127,15 +178,48 @@ def test_nine_in_tokyo_is_midnight_in_utc():
     ]
 
 
-def test_an_hour_that_does_not_exist_runs_an_hour_later():
-    before = datetime(2026, 3, 28, 12, tzinfo=UTC)
-    assert [run.astimezone(BERLIN).hour for run in runs(Cron.parse("30 2 * * *", BERLIN), before, 2)] == [3, 2]
+def on_the_wall(line, zone, day):
+    """What runs on one local day, as the clock shows it."""
+    midnight = datetime.fromisoformat(day).replace(tzinfo=zone)
+    found = (run.astimezone(zone) for run in runs(Cron.parse(line, zone), midnight - MINUTE, 30))
+    return [f"{run:%H:%M %Z}" for run in found if run.date() == midnight.date()]
+
+
+def test_a_skipped_time_runs_once_at_the_next_that_exists_and_an_hourly_job_misses_no_hour_that_happens():
+    assert on_the_wall("30 2 * * *", BERLIN, "2026-03-29") == ["03:00 CEST"]
+    assert on_the_wall("*/10 2 * * *", BERLIN, "2026-03-29") == ["03:00 CEST"]
+    assert on_the_wall("0,30 2,3 * * *", BERLIN, "2026-03-29") == ["03:00 CEST", "03:30 CEST"]
+    assert len(on_the_wall("30 * * * *", BERLIN, "2026-03-29")) == 23
+
+
+def test_a_doubled_hour_runs_hourly_jobs_twice_and_daily_jobs_once():
+    assert on_the_wall("30 2 * * *", BERLIN, "2026-10-25") == ["02:30 CEST"]
+    assert [run for run in on_the_wall("30 * * * *", BERLIN, "2026-10-25") if "02:" in run] == [
+        "02:30 CEST",
+        "02:30 CET",
+    ]
+    assert len(on_the_wall("30 * * * *", BERLIN, "2026-10-25")) == 25
+
+
+def test_the_sun_rises_each_day_except_in_the_polar_night():
+    tokyo = runs(Solar(event="sunrise", latitude=35.68, longitude=139.77), MONDAY, 3)
+    assert [f"{run.astimezone(TOKYO):%d %H:%M}" for run in tokyo] == ["24 06:25", "25 06:26", "26 06:27"]
+    tromso = runs(Solar(event="sunrise", latitude=69.65, longitude=18.96), datetime(2026, 11, 20, tzinfo=UTC), 12)
+    gaps = [(later - first).days for first, later in pairwise(tromso)]
+    assert max(gaps) > 40
 
 
 def test_an_overdue_schedule_runs_now_and_then_goes_on():
-    last = MONDAY - timedelta(days=3)
-    found = list(islice(due.next_runs(Every.parse(1, "hours").schedule(), last=last, now=MONDAY), 2))
-    assert found == [MONDAY, MONDAY + timedelta(hours=1)]
+    last = MONDAY - timedelta(days=3) - timedelta(minutes=20)
+    found = islice(due.next_runs(Every.parse(1, "hours"), anchor=last.timestamp(), now=MONDAY.timestamp()), 2)
+    assert list(found) == [MONDAY, MONDAY + timedelta(minutes=40)]
+
+
+def test_of_a_long_outage_the_newest_due_times_are_kept_and_all_are_counted():
+    last, now = (MONDAY - timedelta(days=60)).timestamp(), MONDAY.timestamp()
+    assert due.between(Every.parse(1, "seconds"), last, now, limit=2) == ([now - 1, now], 60 * 86400)
+    assert due.between(Cron.parse("0 * * * *", TOKYO), last, now, limit=2) == ([now - 3600, now], 60 * 24)
+    assert due.between(Every.parse(1, "hours"), now - 10, now, limit=2) == ([], 0)
 
 
 def test_day_of_month_and_weekday_together_are_warned_of():
@@ -157,8 +241,17 @@ def test_a_zone_that_is_mistyped_is_answered_with_the_right_one():
 
 def test_a_start_date_holds_the_first_run_back_until_it():
     start = MONDAY + timedelta(hours=9)
-    every, cron = Every.parse(10, "minutes").schedule(), Cron.parse("0 9 * * *", ZoneInfo("UTC")).schedule()
-    for schedule in (every, cron):
-        anchor = due.anchor(schedule, changed=MONDAY, start=start)
-        assert next(due.next_runs(schedule, last=anchor, now=start)) == start
-    assert due.anchor(every, changed=start, start=MONDAY) == start
+    every, cron = Every.parse(10, "minutes"), Cron.parse("0 9 * * *", ZoneInfo("UTC"))
+    for timing in (every, cron):
+        anchor = due.anchor(timing, last=None, changed=MONDAY.timestamp(), start=start.timestamp())
+        assert next(due.next_runs(timing, anchor=anchor, now=MONDAY.timestamp())) == start
+    assert due.anchor(every, last=None, changed=start.timestamp(), start=MONDAY.timestamp()) == start.timestamp()
+
+
+def test_an_outage_of_years_is_looked_through_in_a_moment():
+    now = MONDAY.timestamp()
+    found, count = due.between(Cron.parse("* * * * *", TOKYO), now - 3 * 365 * 86400, now, limit=3)
+    assert found == [now - 120, now - 60, now]
+    assert count >= 4000
+    found, _count = due.between(Cron.parse("* * 1 1 *", TOKYO), now - 3 * 365 * 86400, now, limit=3)
+    assert found[-1] < now

@@ -2,8 +2,10 @@
 
 import json
 import signal
+import time
 from contextlib import closing
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from celery import current_app
@@ -15,6 +17,7 @@ from django_celery_results.models import TaskResult
 from config.embedded import Redis, free_port, new_password
 from schedules import edit
 from schedules.due import Every, Once
+from schedules.history import Broken, Occurrence
 from schedules.models import Schedule
 from schedules.run_now import run_now
 from schedules.seed import seed
@@ -110,22 +113,34 @@ def test_rows_that_cannot_run_are_named_and_stop_nobody(worker, beat):
         "no time": {},
         "31 February": {"crontab": CrontabSchedule.objects.create(day_of_month="31", month_of_year="2")},
         "weekday 7": {"crontab": CrontabSchedule.objects.create(day_of_week="7")},
-        "without ephem": {"solar": SolarSchedule.objects.create(event="sunrise", latitude=1, longitude=1)},
+        "an event that the sun has not": {"solar": SolarSchedule.objects.create(event="tea", latitude=1, longitude=1)},
+        "arguments that do not fit": {"task": "monitoring.heartbeat", "args": "[1, 2, 3]", "interval": second},
         "a billion days": {"interval": IntervalSchedule.objects.create(every=10**9, period="days")},
         "a flood": {"interval": IntervalSchedule.objects.create(every=1, period="microseconds")},
     }
     # Behind the models' backs, as fixtures and other programs do.
     Schedule.objects.bulk_create(
-        [Schedule(name=name, task="tests.anything", **columns) for name, columns in bad.items()]
+        [Schedule(name=name, **{"task": "tests.anything", **columns}) for name, columns in bad.items()]
     )
     every_second("Good")
     process = beat()
     ticks("Good", 3)
-    for name in bad:
-        process.wait_for(f"schedule={name} ")
+    eventually(lambda: Broken.objects.count() == len(bad), what="each is marked as broken")
+    reasons = dict(Broken.objects.values_list("schedule__name", "reason"))
+    assert "JSON" in reasons["broken args"]
+    assert "array" in reasons["args of another type"]
+    assert "no time" in reasons["no time"]
+    assert "never run" in reasons["31 February"]
+    assert "Sunday" in reasons["weekday 7"]
+    assert "does not take" in reasons["arguments that do not fit"]
+    assert "at most ten years" in reasons["a billion days"]
     assert process.alive
     assert Schedule.objects.filter(name__in=bad, enabled=True).count() == len(bad)
     assert not TaskResult.objects.filter(periodic_task_name__in=bad).exists()
+    # Mended behind the models' backs, too.
+    Schedule.objects.filter(name="broken args").update(args="[]")
+    ticks("broken args", 1)
+    assert not Broken.objects.filter(schedule__name="broken args").exists()
 
 
 def test_the_seeded_example_gets_its_arguments(worker, beat):
@@ -140,7 +155,7 @@ def test_the_seeded_example_gets_its_arguments(worker, beat):
     assert sent == {"args": ["arg1", "arg2"], "kwargs": {"key": "value"}}
 
 
-def test_beat_goes_on_while_postgresql_is_away_and_then_notices_edits(worker, beat):
+def test_what_falls_due_while_postgresql_is_away_is_sent_at_its_return_and_edits_are_noticed(worker, beat):
     every_second("Clock")
     with connection.cursor() as cursor:
         cursor.execute("CREATE ROLE beat SUPERUSER LOGIN PASSWORD 'beat'")
@@ -151,15 +166,18 @@ def test_beat_goes_on_while_postgresql_is_away_and_then_notices_edits(worker, be
             cursor.execute("ALTER ROLE beat NOLOGIN")
             cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'beat'")
             process.wait_for("schedules.database_away")
-            ticks("Clock", 3)
             every_second("New")
+            time.sleep(3)
             cursor.execute("ALTER ROLE beat LOGIN")
             process.wait_for("schedules.database_back")
             ticks("New", 1)
+            ticks("Clock", 1)
             assert process.alive
             process.stop()
         finally:
             cursor.execute("DROP ROLE beat")
+    due = Occurrence.objects.filter(name="Clock", state="sent").order_by("due_at").values_list("due_at", flat=True)
+    assert {round((after - before).total_seconds()) for before, after in pairwise(due)} == {1}
 
 
 def test_beat_may_start_before_postgresql(worker, beat):
@@ -177,7 +195,7 @@ def test_beat_may_start_before_postgresql(worker, beat):
             cursor.execute("DROP ROLE beat")
 
 
-def test_a_run_that_falls_due_without_a_broker_is_sent_when_it_is_back(beat, folder):
+def test_runs_that_fall_due_without_a_broker_are_sent_once_when_it_is_back(beat, folder):
     redis = Redis(folder / "redis", port=free_port(), password=new_password())
     redis.start()
     try:
@@ -188,10 +206,16 @@ def test_a_run_that_falls_due_without_a_broker_is_sent_when_it_is_back(beat, fol
         once = Schedule(name="Once", task="tests.anything")
         edit.place(once, Once(at=timezone.now()))
         edit.save(once)
-        process.wait_for("schedule.waits_for_broker")
+        process.wait_for("schedules.broker_away")
+        eventually(
+            lambda: Occurrence.objects.filter(state="claimed").count() > 2, what="runs are claimed without a broker"
+        )
         redis.start()
         process.wait_for("schedule.sent schedule=Once")
+        eventually(lambda: Occurrence.objects.filter(state="claimed").count() == 0, what="all of them are sent")
         process.stop()
+        due = Occurrence.objects.filter(name="Clock", state="sent").order_by("due_at").values_list("due_at", flat=True)
+        assert {round((after - before).total_seconds()) for before, after in pairwise(due)} == {1}
         assert process.output.count("schedule.sent schedule=Once") == 1
         with current_app.connection_for_read(redis.url) as broker, closing(broker.SimpleQueue("default")) as queue:
             assert queue.get(timeout=30).headers["periodic_task_name"] == "Once"
@@ -213,6 +237,9 @@ def test_what_was_sent_is_noted_at_once_so_a_killed_beat_does_not_repeat_it(work
     ticks("Clock", 3)
     assert results("Hourly").count() == 1
     assert Schedule.objects.get(name="Hourly").total_run_count == 1
+    occurrence = Occurrence.objects.get(name="Hourly")
+    assert (occurrence.state, occurrence.folded) == ("sent", 2)
+    assert occurrence.reason
 
 
 def test_run_now_sends_what_beat_sends(beat, admin_user):
@@ -237,8 +264,8 @@ def test_run_now_sends_what_beat_sends(beat, admin_user):
     for message in (by_hand, by_beat):
         assert message.headers.pop("expires")
         message.headers.pop("celery_beat_task", None)
-        for unique in ("id", "root_id", "origin"):
-            message.headers.pop(unique)
+        for unique in ("id", "root_id", "origin", "occurrence_copy"):
+            message.headers.pop(unique, None)
     assert by_hand.headers == by_beat.headers
     assert by_hand.headers["periodic_task_name"] == "Twice"
     assert by_hand.headers["tenant"] == "blue"

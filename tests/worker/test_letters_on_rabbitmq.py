@@ -1,13 +1,12 @@
-"""The common deaths and a replay once more, on RabbitMQ: its acknowledgements, headers and priorities are not Redis'."""
+"""Replays once more, on RabbitMQ: its acknowledgements, headers and priorities are not Redis'."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from celery import chord, current_app
+from celery import chord
 from django_celery_results.models import TaskResult
 
-from deadletters.envelope import Envelope
-from deadletters.models import Cause, DeadLetter, Event, State
+from deadletters.models import DeadLetter, State
 from deadletters.replay import replay
 from tests import tasks
 from tests.processes import Worker, eventually
@@ -20,31 +19,6 @@ def rabbit_worker(django_db_setup, rabbitmq_url, tmp_path_factory):
     process = Worker(tmp_path_factory.mktemp("worker"), BROKER_URL=rabbitmq_url)
     yield process
     process.stop()
-
-
-def one_letter(task_id):
-    letter = eventually(lambda: DeadLetter.objects.filter(task_id=task_id).first(), what="a dead letter")
-    assert letter.events.filter(kind=Event.Kind.DIED).count() == letter.deaths == 1
-    return letter
-
-
-def test_each_common_death_is_one_letter(rabbit_worker, on_rabbitmq):
-    sent = {
-        Cause.EXCEPTION: tasks.die.delay(),
-        Cause.RETRIES_EXHAUSTED: tasks.retry_bare.delay(),
-        Cause.SOFT_TIME_LIMIT: tasks.overrun_soft.delay(),
-        Cause.HARD_TIME_LIMIT: tasks.overrun_hard.delay(),
-        Cause.WORKER_LOST: tasks.vanish.delay(),
-        Cause.REJECTED: tasks.reject.delay(),
-        Cause.UNKNOWN_TASK: current_app.send_task("tests.nobody_knows", priority=3, headers={"tenant": "t-1"}),
-        Cause.EXPIRED: tasks.echo.apply_async(["late"], expires=datetime.now(UTC) - timedelta(seconds=5)),
-    }
-    for cause, result in sent.items():
-        assert one_letter(result.id).cause == cause
-    assert DeadLetter.objects.count() == len(sent)
-    unknown = Envelope.of(DeadLetter.objects.get(cause=Cause.UNKNOWN_TASK))
-    assert (unknown.queue, unknown.properties["priority"], unknown.headers["tenant"]) == ("default", 3, "t-1")
-    assert rabbit_worker.alive
 
 
 def test_a_replayed_chord_member_completes_its_chord(rabbit_worker, on_rabbitmq, tmp_path):

@@ -14,11 +14,12 @@ from django.conf import settings
 from django.utils import timezone
 
 from deadletters.models import DeadLetter, State
+from deadletters.redact_text import MASK
 from monitoring import heartbeats, workers
 from monitoring.models import Alert
 from monitoring.workers import Pings
 from tests.processes import Worker, eventually
-from tests.tasks import die, echo
+from tests.tasks import die, echo, pay
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 
@@ -113,6 +114,16 @@ def test_a_dead_letter_reaches_slack_and_mail(outside):
     assert "secret-part" not in outside.worker.output
 
 
+def test_an_alert_holds_no_secret(outside):
+    outside.send(pay.name, "bob", "DE0212030000", "tok-7f3a9c", "/nowhere", password="hunter2hunter2")
+    post = eventually(lambda: outside.posts and outside.posts[0])
+    sent = eventually(lambda: outside.mails() and outside.mails()[0])
+    text = sent.get_payload(decode=True).decode()
+    for said in (post["text"], text, outside.worker.output):
+        assert not [secret for secret in ("DE0212030000", "tok-7f3a9c", "hunter2hunter2") if secret in said]
+    assert f"bob: {MASK} was refused, password={MASK}, see postgres://bob:{MASK}@db.example/pay" in text
+
+
 def test_a_storm_is_one_alert_and_the_rest_is_counted(outside):
     for _ in range(50):
         outside.send(die.name, message="storm")
@@ -172,6 +183,7 @@ def test_the_reports_are_mailed_and_return_their_figures(outside):
 def test_the_clean_up_runs(outside):
     assert outside.send("monitoring.clean_up").get(timeout=30) == {
         "dead_letters": 0,
+        "open_dead_letters": 0,
         "runs": 0,
         "chords": 0,
         "results": 0,

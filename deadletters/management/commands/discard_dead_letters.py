@@ -4,8 +4,9 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
+from deadletters.audit import of_command
 from deadletters.discard import NotDiscardable, discard_many
-from deadletters.management.selecting import CHUNK, ActingCommand
+from deadletters.management.selecting import ActingCommand
 
 
 class Command(ActingCommand):
@@ -21,13 +22,19 @@ class Command(ActingCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         by = self.actor(options)
-        letters = self.chosen(options).letters().order_by("id")
+        selection = self.chosen(options)
+        letters = selection.letters()
         found = letters.count()
         if options["dry_run"]:
             count, words = found, "Would discard {} letters. Nothing was changed."
         else:
             try:
-                count = discard_many(letters.iterator(chunk_size=CHUNK), by=by, reason=options["reason"])
+                about = {
+                    "origin": of_command("discard_dead_letters"),
+                    "subject": selection.in_words(),
+                    "error": selection.error,
+                }
+                count = discard_many(letters, by=by, reason=options["reason"], **about)
             except NotDiscardable as refusal:
                 raise CommandError(f"--reason is missing. {refusal}", returncode=2) from None
             words = "Discarded {} letters."

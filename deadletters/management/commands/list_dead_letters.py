@@ -7,6 +7,7 @@ from django.utils.timezone import localtime
 
 from deadletters.management.selecting import SelectingCommand, summary, table
 from deadletters.models import State
+from deadletters.redact import redactor
 
 
 class Command(SelectingCommand):
@@ -50,4 +51,4 @@ class Command(SelectingCommand):
 
 
 def _error(letter: Any) -> str:
-    return f"{letter.exception_type}: {letter.exception_message}".split("\n", 1)[0][:100]
+    return f"{letter.exception_type}: {redactor().text(letter.exception_message)}".split("\n", 1)[0][:100]

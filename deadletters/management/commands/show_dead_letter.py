@@ -4,12 +4,15 @@ import json
 from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.timezone import localtime
 
-from deadletters.envelope import Envelope
 from deadletters.management.selecting import summary
 from deadletters.models import DeadLetter
+from deadletters.payload import Payload, masked, read
+from deadletters.redact import redactor
 from deadletters.selection import Selection
 from deadletters.workflow import sets_free
 
@@ -18,6 +21,9 @@ class Command(BaseCommand):
     """Examples:
     manage.py show_dead_letter 42
     manage.py show_dead_letter 4f9c1a52-9a53-4a39-b1c5-5b8f3c6f8f6a --json
+    manage.py show_dead_letter 42 --payload --as ana       unmasked; ana needs the permission, and it is noted
+
+    What looks like a secret is shown as ••••; a replay sends the true value.
     """
 
     help = "Show one dead letter: its traceback, arguments, trail, and what a replay would set free."
@@ -29,13 +35,16 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("id", help="the letter's number or its task id")
+        parser.add_argument("--payload", action="store_true", help="arguments and envelope as they are; needs --as")
+        parser.add_argument("--as", dest="user", default="", metavar="USER", help="who reads the payload; recorded")
         parser.add_argument("--json", action="store_true", help="print JSON for other programs")
 
     def handle(self, *_: Any, **options: Any) -> None:
         letter = Selection(ids=(options["id"],)).letters().defer(None).first()
         if letter is None:
             raise CommandError(f"No dead letter has the number or task id {options['id']}.", returncode=2)
-        facts = _facts(letter)
+        payload = self._read(letter, options["user"]) if options["payload"] else masked(letter)
+        facts = _facts(letter, payload)
         if options["json"]:
             self.stdout.write(json.dumps(facts, indent=2, default=str, ensure_ascii=False))
             return
@@ -55,6 +64,7 @@ class Command(BaseCommand):
             "died_at",
             "args",
             "kwargs",
+            *(["envelope"] if options["payload"] else []),
             "sets_free",
         ):
             self.stdout.write(f"  {name:10} {_plain(facts[name])}")
@@ -62,22 +72,44 @@ class Command(BaseCommand):
         for event in letter.events.select_related("actor"):
             who = f" by {event.actor}" if event.actor else ""
             self.stdout.write(
-                f"  {localtime(event.at):%Y-%m-%d %H:%M:%S}  {event.get_kind_display()}{who}{': ' + event.text if event.text else ''}"
+                f"  {localtime(event.at):%Y-%m-%d %H:%M:%S}  {event.get_kind_display()}{who}{': ' + redactor().text(event.text) if event.text else ''}"
             )
-        if letter.traceback:
-            self.stdout.write(f"\n{letter.traceback}")
+        if payload.problem:
+            self.stdout.write(f"\n{payload.problem}")
+        if facts["traceback"]:
+            self.stdout.write(f"\n{facts['traceback']}")
+        elif not letter.traceback_kept:
+            self.stdout.write("\nThe traceback was not kept: there were many letters of this error already.")
+
+    def _read(self, letter: DeadLetter, name: str) -> Payload:
+        user = get_user_model().objects.filter(username=name).first()
+        if user is None:
+            raise CommandError(
+                f"There is no user {name!r}." if name else "--payload needs --as USER: who reads it is recorded.",
+                returncode=2,
+            )
+        try:
+            return read(letter, by=user)
+        except PermissionDenied as refusal:
+            raise CommandError(str(refusal), returncode=2) from None
 
 
-def _facts(letter: DeadLetter) -> dict[str, object]:
-    arguments = Envelope.of(letter).arguments()
+def _facts(letter: DeadLetter, payload: Payload) -> dict[str, object]:
     return {
         **summary(letter),
-        "args": arguments.args if arguments else None,
-        "kwargs": arguments.kwargs if arguments else None,
+        "args": payload.args,
+        "kwargs": payload.kwargs,
+        "envelope": payload.envelope,
+        "problem": payload.problem,
         "sets_free": sets_free(letter).names,
-        "traceback": letter.traceback,
+        "traceback": redactor().text(letter.traceback),
         "events": [
-            {"at": event.at.isoformat(), "kind": event.kind, "by": event.actor and str(event.actor), "text": event.text}
+            {
+                "at": event.at.isoformat(),
+                "kind": event.kind,
+                "by": event.actor and str(event.actor),
+                "text": redactor().text(event.text),
+            }
             for event in letter.events.select_related("actor")
         ],
     }

@@ -4,7 +4,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('pipelines', '0003_chord_waits_for'),
+        ('pipelines', '0004_chord_told'),
         ('django_celery_results', '0014_alter_taskresult_status'),
     ]
 

@@ -14,7 +14,7 @@ CREATE INDEX letters_by_word ON deadletters_deadletter USING gin (
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('deadletters', '0002_sends'),
+        ('deadletters', '0006_workers'),
     ]
 
     operations = [

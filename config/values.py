@@ -1,0 +1,54 @@
+"""How one variable is written: types of the environment that are more than a text or a number."""
+
+import base64
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_settings import NoDecode
+
+# The states a letter is pruned in. One that is being replayed never is.
+PRUNED_STATES = ("open", "resolved", "discarded")
+
+
+def split(value: object) -> object:
+    """`a, b` to its parts."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def by_state(value: object) -> object:
+    """`resolved=30, discarded=90` to numbers by state."""
+    if not isinstance(value, str):
+        return value
+    numbers = {}
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        state, _equals, number = (piece.strip() for piece in part.partition("="))
+        if state not in PRUNED_STATES or not number.isdecimal() or int(number) < 1:
+            raise ValueError(f"{part!r} is none of {', '.join(f'{state}=N' for state in PRUNED_STATES)}")
+        numbers[state] = int(number)
+    return numbers
+
+
+def within_the_calendar(days: dict[str, int]) -> dict[str, int]:
+    """Beyond it PostgreSQL's calendar and Python's disagree about the year."""
+    if any(number > 100_000 for number in days.values()):
+        raise ValueError("100000 days are the most")
+    return days
+
+
+def usable_keys(keys: list[str]) -> list[str]:
+    """Keys as Fernet takes them. A wrong one is not repeated: it may be a key with one letter missing."""
+    for number, key in enumerate(keys, 1):
+        try:
+            usable = len(base64.urlsafe_b64decode(key)) == 32
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError(f"number {number} is no key; manage.py reseal_dead_letters --new-key makes one")
+    return keys
+
+
+# Comma-separated in the environment: NAME=a,b,c
+List = Annotated[list[str], NoDecode, BeforeValidator(split)]
+Keys = Annotated[list[str], NoDecode, BeforeValidator(split), AfterValidator(usable_keys)]
+Numbers = Annotated[dict[str, int], NoDecode, BeforeValidator(by_state)]
+Days = Annotated[dict[str, int], NoDecode, BeforeValidator(by_state), AfterValidator(within_the_calendar)]

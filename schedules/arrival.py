@@ -1,0 +1,60 @@
+"""A worker takes each occurrence once: a second copy of its message, sent by a beat that woke up too late, is dropped."""
+
+import logging
+from typing import Any
+
+from celery import signals, states
+from celery.app.task import get_actual_ignore_result  # type: ignore[attr-defined]  # celery-types is behind
+from django.db import close_old_connections, connection
+
+from schedules.message import COPY_HEADER
+
+logger = logging.getLogger(__name__)
+
+# The first copy wins. A redelivery and a retry carry the same copy again, and pass.
+TAKE = """
+    UPDATE schedules_occurrence SET copy = %(copy)s, received_at = coalesce(received_at, clock_timestamp())
+     WHERE id = %(id)s AND copy IN ('', %(copy)s)
+"""
+TAKEN = "SELECT copy FROM schedules_occurrence WHERE id = %(id)s"
+ENDED = "UPDATE schedules_occurrence SET outcome = %(outcome)s WHERE id = %(id)s"
+
+
+def connect() -> None:
+    """Listen to Celery's worker."""
+    signals.task_received.connect(on_received, weak=False, dispatch_uid="schedules.arrival")
+    signals.task_postrun.connect(on_ended, weak=False, dispatch_uid="schedules.ended")
+
+
+def on_received(request: Any, **_kwargs: Any) -> None:
+    """In the worker's main process, before the task is handed to the pool."""
+    copy = (request.request_dict or {}).get(COPY_HEADER)
+    if not copy or is_first(request.id, copy):
+        return
+    logger.warning("occurrence.second_copy_dropped", extra={"task_id": request.id, "task": request.name})
+    request.acknowledge()
+    # Celery asks this once more before it runs a task; its own way of saying so would store REVOKED for the copy that runs.
+    request._already_revoked = True
+
+
+def is_first(task_id: str, copy: str) -> bool:
+    """Whether this copy of the occurrence may run; also when nobody can know."""
+    facts = {"id": task_id, "copy": copy}
+    if not connection.in_atomic_block:
+        close_old_connections()
+    with connection.cursor() as cursor:
+        cursor.execute(TAKE, facts)
+        if cursor.rowcount:
+            return True
+        cursor.execute(TAKEN, facts)
+        # No row: it was pruned, or is of another installation.
+        return cursor.fetchone() is None
+
+
+def on_ended(task: Any, task_id: str, state: str | None, **_kwargs: Any) -> None:
+    """In the process that ran it: what stores no result is noted on its occurrence."""
+    stored = not get_actual_ignore_result(task, task.request) and state not in {states.REJECTED, states.IGNORED}
+    if stored or state == states.RETRY or not task.request.get(COPY_HEADER):
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(ENDED, {"id": task_id, "outcome": state or states.SUCCESS})

@@ -1,0 +1,125 @@
+"""What becomes of the due times of one schedule: pure decisions by its policy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.utils.translation import gettext as _
+
+from schedules.history import LATE, State
+from schedules.policy import Missed, Overlap
+
+# What could be sent this soon after it was due was not missed, whatever the policy: another beat took over meanwhile.
+TOLERANCE = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """A policy, as far as due times are concerned. The defaults are those of a schedule without one. Moments are epoch seconds."""
+
+    overlap: str = Overlap.ALLOW
+    missed: str = Missed.ONCE
+    catch_up_limit: int = 100
+    grace: int | None = None
+    paused_to: float | None = None  # when its last pause ended: what is due up to then is not caught up
+    pause_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What is known of the runs before."""
+
+    alive: bool = False
+    waiting: bool = False
+    failing: str = ""  # why it is paused from now on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One row of the ledger."""
+
+    due_at: float
+    state: State
+    reason: str = ""
+    folded: int = 0
+
+
+def decide(due: Sequence[float], count: int, now: float, rules: Rules, situation: Situation) -> list[Verdict]:
+    """What becomes of due times (the newest of `count`, oldest first), in order."""
+    verdicts, runs, folded = _sort_out(due, count, now, rules)
+    alive, waiting = situation.alive, situation.waiting
+    for due_at in runs:
+        lateness = timedelta(seconds=now - due_at)
+        reason = _("Sent %s late.") % _words(lateness) if lateness > LATE else ""
+        state = State.CLAIMED
+        if situation.failing:
+            state, reason = State.SKIPPED, situation.failing
+        elif alive and rules.overlap == Overlap.QUEUE and not waiting:
+            state, waiting, reason = State.WAITING, True, _("The run before is still alive; it runs when that ends.")
+        elif alive and rules.overlap != Overlap.ALLOW:
+            state = State.SKIPPED
+            reason = _("One waits already.") if waiting else _("The run before is still alive.")
+        else:
+            alive = True
+            if folded:
+                reason = " ".join(filter(None, (reason, _("It stands for %d that were missed, too.") % folded)))
+        verdicts.append(Verdict(due_at=due_at, state=state, reason=reason, folded=folded))
+        folded = 0
+    return verdicts
+
+
+def _sort_out(due: Sequence[float], count: int, now: float, rules: Rules) -> tuple[list[Verdict], list[float], int]:
+    """What is not run at all, what is, and how many missed ones the first of these stands for."""
+    verdicts: list[Verdict] = []
+    unseen = count - len(due)
+    paused = [at for at in due if _in_pause(at, rules)]
+    if paused:
+        why = _("It was paused: %s") % rules.pause_reason
+        verdicts.append(Verdict(due_at=paused[-1], state=State.SKIPPED, reason=why, folded=unseen + len(paused) - 1))
+        unseen = 0
+    rest = [at for at in due if not _in_pause(at, rules)]
+    prompt = [at for at in rest if now - at <= TOLERANCE]
+    missed = [at for at in rest if now - at > TOLERANCE]
+    too_late = [at for at in missed if rules.grace is not None and now - at > rules.grace]
+    missed = missed[len(too_late) :]
+    if too_late:
+        why = _("Missed by more than its grace time of %s.") % _words(timedelta(seconds=rules.grace or 0))
+        verdicts.append(_given_up(too_late, unseen, why))
+        unseen = 0
+    if not missed or rules.missed == Missed.SKIP:
+        if missed:
+            verdicts.append(_given_up(missed, unseen, _("Missed: nothing could be sent when it was due.")))
+            unseen = 0
+        return verdicts, prompt, unseen
+    if rules.missed == Missed.ALL:
+        kept = missed[-rules.catch_up_limit :] if rules.catch_up_limit else []
+        dropped = missed[: len(missed) - len(kept)]
+        if dropped or unseen:
+            why = _("Missed; more than the limit of %d to catch up.") % rules.catch_up_limit
+            # Of those that were not even looked at, the newest lies somewhere before.
+            verdicts.append(
+                _given_up(dropped, unseen, why) if dropped else _given_up([due[0] - 0.001], unseen - 1, why)
+            )
+        return verdicts, [*kept, *prompt], 0
+    if prompt:
+        return verdicts, prompt, unseen + len(missed)
+    return verdicts, missed[-1:], unseen + len(missed) - 1
+
+
+def _given_up(due: Sequence[float], unseen: int, why: str) -> Verdict:
+    return Verdict(due_at=due[-1], state=State.MISSED, reason=why, folded=unseen + len(due) - 1)
+
+
+def _in_pause(due_at: float, rules: Rules) -> bool:
+    return rules.paused_to is not None and due_at <= rules.paused_to
+
+
+def _words(duration: timedelta) -> str:
+    seconds = int(duration.total_seconds())
+    if seconds < 120:
+        return _("%d s") % seconds
+    if seconds < 7200:
+        return _("%d min") % (seconds // 60)
+    if seconds < 172_800:
+        return _("%d h") % (seconds // 3600)
+    return _("%d days") % (seconds // 86_400)

@@ -1,0 +1,155 @@
+"""The beat's SQL: every claim, what became of it, and what is broken. All on the connection that holds the lock."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import namedtuple_row
+
+from schedules.decide import Situation, Verdict
+from schedules.plan import occurrence_id
+
+Connection = psycopg.Connection[Any]
+
+FULL = """
+    SELECT task.*, policy.overlap, policy.missed, policy.catch_up_limit, policy.grace, policy.pause_after_failures, policy.pause_reason,
+           policy.paused_at IS NOT NULL AND policy.paused_until IS NULL AS paused, extract(epoch FROM policy.paused_until)::float8 AS paused_until,
+           extract(epoch FROM policy.resumed_at)::float8 AS resumed_at, coalesce(policy.jitter, 0) AS jitter,
+           extract(epoch FROM task.expires)::float8 AS ends
+      FROM django_celery_beat_periodictask task LEFT JOIN schedules_policy policy ON policy.schedule_id = task.id
+     WHERE """
+CLAIM = """
+    INSERT INTO schedules_occurrence (id, schedule_id, name, due_at, state, reason, folded, by, claimed_at, copy, outcome)
+    SELECT id, schedule_id, name, to_timestamp(due_at), state, left(reason, 500), folded, '', clock_timestamp(), '', ''
+      FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::float8[], %s::text[], %s::text[], %s::int[])
+        AS claim (id, schedule_id, name, due_at, state, reason, folded)
+        ON CONFLICT (id) DO NOTHING
+    RETURNING id
+"""
+# A row that somebody's open transaction holds is not waited for: the ledger is the truth, and the next run writes it again.
+ADVANCE = """
+    UPDATE django_celery_beat_periodictask task
+       SET last_run_at = to_timestamp(done.due_at), enabled = task.enabled AND NOT done.over,
+           total_run_count = CASE WHEN done.over AND task.one_off THEN 0 ELSE task.total_run_count + done.runs END
+      FROM unnest(%(ids)s::int[], %(due)s::float8[], %(runs)s::int[], %(over)s::bool[]) AS done (id, due_at, runs, over)
+     WHERE task.id = done.id
+       AND task.id IN (SELECT id FROM django_celery_beat_periodictask WHERE id = ANY(%(ids)s) FOR NO KEY UPDATE SKIP LOCKED)
+"""
+SENT = "UPDATE schedules_occurrence SET state = 'sent', sent_at = clock_timestamp() WHERE id = ANY(%s) AND state = 'claimed'"
+REFUSED = """
+    UPDATE schedules_occurrence occurrence SET state = 'refused', reason = left(refused.reason, 500)
+      FROM unnest(%s::uuid[], %s::text[]) AS refused (id, reason) WHERE occurrence.id = refused.id AND state = 'claimed'
+"""
+UNSENT = """
+    SELECT id, schedule_id, extract(epoch FROM due_at)::float8 FROM schedules_occurrence WHERE state = 'claimed' ORDER BY due_at LIMIT %s
+"""
+# The newest run of each schedule: waiting in its queue or running, as far as anybody can tell. What has not been heard of for a day is lost.
+LAST_RUN = """
+    SELECT wanted.id, NOT coalesce(nullif(run.outcome, ''), result.status, '') IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED') AND run.claimed_at > now() - interval '1 day'
+      FROM unnest(%s::int[]) AS wanted (id)
+     CROSS JOIN LATERAL (SELECT * FROM schedules_occurrence WHERE schedule_id = wanted.id AND state IN ('claimed', 'sent')
+                          ORDER BY due_at DESC LIMIT 1) run
+      LEFT JOIN django_celery_results_taskresult result ON result.task_id = run.id::text
+"""
+WAITING = "SELECT DISTINCT schedule_id FROM schedules_occurrence WHERE state = 'waiting' AND schedule_id = ANY(%s)"
+ALL_WAITING = "SELECT DISTINCT schedule_id FROM schedules_occurrence WHERE state = 'waiting' LIMIT 1000"
+RELEASE = """
+    UPDATE schedules_occurrence SET state = 'claimed', reason = 'It waited for the run before to end.', claimed_at = clock_timestamp()
+     WHERE state = 'waiting' AND schedule_id = ANY(%s)
+"""
+# How many of the last ended runs since the last resumption failed, and how many there were.
+FAILURES = """
+    SELECT wanted.id, count(*), count(*) FILTER (WHERE ended.outcome = 'FAILURE')
+      FROM unnest(%s::int[], %s::int[]) AS wanted (id, number)
+      LEFT JOIN schedules_policy policy ON policy.schedule_id = wanted.id
+     CROSS JOIN LATERAL (
+           SELECT coalesce(nullif(run.outcome, ''), result.status) AS outcome FROM schedules_occurrence run
+             LEFT JOIN django_celery_results_taskresult result ON result.task_id = run.id::text
+            WHERE run.schedule_id = wanted.id AND run.state = 'sent' AND (policy.resumed_at IS NULL OR run.due_at > policy.resumed_at)
+              AND coalesce(nullif(run.outcome, ''), result.status) IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED')
+            ORDER BY run.due_at DESC LIMIT wanted.number) ended
+     GROUP BY wanted.id
+"""
+NEWEST = """
+    SELECT wanted.id, extract(epoch FROM (SELECT max(due_at) FROM schedules_occurrence WHERE schedule_id = wanted.id AND by = ''))::float8
+      FROM unnest(%s::int[]) AS wanted (id)
+"""
+# A policy that somebody is editing is left to them; the next due time asks again.
+PAUSE = """
+    UPDATE schedules_policy SET paused_at = now(), paused_until = NULL, pause_reason = left(%s, 500), paused_by = 'beat'
+     WHERE schedule_id IN (SELECT schedule_id FROM schedules_policy WHERE schedule_id = %s AND paused_at IS NULL FOR UPDATE SKIP LOCKED)
+"""
+RESUME = """
+    UPDATE schedules_policy SET resumed_at = paused_until, paused_at = NULL, paused_until = NULL
+     WHERE schedule_id IN (SELECT schedule_id FROM schedules_policy WHERE schedule_id = ANY(%s) AND paused_until <= now() FOR UPDATE SKIP LOCKED)
+"""
+BREAK = """
+    INSERT INTO schedules_broken (schedule_id, reason, since)
+    SELECT task.id, left(told.reason, 500), now() FROM unnest(%s::int[], %s::text[]) AS told (id, reason)
+      JOIN django_celery_beat_periodictask task ON task.id = told.id
+        ON CONFLICT (schedule_id) DO UPDATE SET reason = excluded.reason WHERE schedules_broken.reason <> excluded.reason
+"""
+MEND = "DELETE FROM schedules_broken WHERE schedule_id = ANY(%s)"
+MEND_BETWEEN = "DELETE FROM schedules_broken WHERE schedule_id > %s AND (%s::int IS NULL OR schedule_id <= %s) AND NOT schedule_id = ANY(%s)"
+
+
+def rows(connection: Connection, ids: Iterable[int], *, also_off: bool = False) -> list[Any]:
+    """The whole rows of schedules, with their policies."""
+    where = "task.id = ANY(%s)" if also_off else "task.id = ANY(%s) AND task.enabled"
+    with connection.cursor(row_factory=namedtuple_row) as cursor:
+        return cursor.execute(FULL + where, (list(ids),)).fetchall()
+
+
+def slice_of_rows(connection: Connection, start: int, number: int) -> list[Any]:
+    """The next enabled rows in order of their ids."""
+    with connection.cursor(row_factory=namedtuple_row) as cursor:
+        where = "task.enabled AND task.id > %s ORDER BY task.id LIMIT %s"
+        return cursor.execute(FULL + where, (start, number)).fetchall()
+
+
+def claim(connection: Connection, verdicts: Sequence[tuple[Any, Verdict]]) -> set[UUID]:
+    """Write rows of the ledger; returns the ids of those that nobody had written before."""
+    if not verdicts:
+        return set()
+    columns = zip(
+        *(
+            (occurrence_id(row.id, v.due_at), row.id, row.name, v.due_at, v.state.value, v.reason, v.folded)
+            for row, v in verdicts
+        ),
+        strict=True,
+    )
+    return {won for (won,) in connection.execute(CLAIM, [list(column) for column in columns]).fetchall()}
+
+
+def situations(connection: Connection, rows: Iterable[Any]) -> dict[int, Situation]:
+    """What is known of the last runs of those schedules whose policy asks for it."""
+    careful = [row.id for row in rows if row.overlap not in {None, "allow"}]
+    strict = {row.id: row.pause_after_failures for row in rows if row.pause_after_failures}
+    alive: dict[int, bool] = {}
+    waiting: set[int] = set()
+    failing: set[int] = set()
+    if careful:
+        alive = dict(connection.execute(LAST_RUN, (careful,)).fetchall())
+        waiting = {pk for (pk,) in connection.execute(WAITING, (careful,)).fetchall()}
+    if strict:
+        found = connection.execute(FAILURES, (list(strict), list(strict.values()))).fetchall()
+        failing = {pk for pk, ended, failed in found if ended == failed == strict[pk]}
+    return {
+        pk: Situation(
+            alive=alive.get(pk, False) or pk in waiting,
+            waiting=pk in waiting,
+            failing=f"Paused: the last {strict[pk]} runs failed." if pk in failing else "",
+        )
+        for pk in {*careful, *strict}
+    }
+
+
+def release(connection: Connection) -> int:
+    """Let those go that waited for a run that has ended; they are claimed then. Returns how many."""
+    waiting = [pk for (pk,) in connection.execute(ALL_WAITING).fetchall()]
+    if not waiting:
+        return 0
+    alive = dict(connection.execute(LAST_RUN, (waiting,)).fetchall())
+    free = [pk for pk in waiting if not alive.get(pk)]
+    return connection.execute(RELEASE, (free,)).rowcount if free else 0

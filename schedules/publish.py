@@ -1,0 +1,113 @@
+"""Puts claimed occurrences on the broker."""
+
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from celery import Celery
+from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # the stubs are behind
+
+from schedules.message import COPY_HEADER, ROUTING, Unusable, compose, refused_arguments
+
+logger = logging.getLogger(__name__)
+
+# Celery's own mark of a message that beat sent.
+BEAT_HEADER = "celery_beat_task"
+BATCH = 500
+
+
+class BrokerAway(Exception):
+    """Nobody knows which of the messages arrived; each may be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """An occurrence to send: its id and its schedule's row."""
+
+    id: UUID
+    row: Any
+
+
+class Publisher:
+    """One connection to the broker, made when it is needed and after it was lost."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self._producer: Any = None
+        self._declared: set[tuple[Any, ...]] = set()  # where messages went on this connection
+
+    def send(self, parcels: Sequence[Parcel], *, before_each: Callable[[], None]) -> dict[UUID, str]:
+        """Send them in one flush where the transport can; returns why some can never be sent. `before_each` may raise to stop it.
+
+        Raises:
+            BrokerAway: the broker does not answer.
+        """
+        refused: dict[UUID, str] = {}
+        try:
+            producer = self._connected()
+            with producer.batch(max_size=BATCH):
+                for parcel in parcels:
+                    before_each()
+                    if reason := self._put(producer, parcel):
+                        refused[parcel.id] = reason
+                before_each()
+        except Exception as problem:
+            if not isinstance(problem, self._broker_errors()):
+                raise
+            self.close()
+            raise BrokerAway(str(problem) or repr(problem)) from problem
+        return refused
+
+    def close(self) -> None:
+        """Let the connection go. Never raises."""
+        producer, self._producer = self._producer, None
+        self._declared.clear()
+        if producer is not None:
+            try:
+                producer.__connection__.release()
+            except Exception:
+                logger.debug("schedules.broker_not_closed", exc_info=True)
+
+    def _put(self, producer: Any, parcel: Parcel) -> str:
+        """Publish one; returns why it can never be, or nothing."""
+        try:
+            message = compose(parcel.row)
+        except Unusable as problem:
+            return str(problem)
+        options = {**message.options, "task_id": str(parcel.id), "producer": producer, "retry": False}
+        options["headers"] = {**options["headers"], BEAT_HEADER: True, COPY_HEADER: str(uuid.uuid4())}
+        task = self.app.tasks.get(message.task)
+        way = (message.task, *map(message.options.get, ROUTING))
+        if way in self._declared:
+            options["declare"] = ()  # kombu would bind the queue anew for each message, to find that it is there
+        try:
+            if task:
+                task.apply_async(tuple(message.args), message.kwargs, **options)
+            else:
+                self.app.send_task(message.task, message.args, message.kwargs, **options)
+        except Exception as problem:  # one row must not stop the others
+            if isinstance(problem, self._broker_errors()):
+                raise
+            if isinstance(problem, TypeError):
+                return refused_arguments(message.task, problem)
+            logger.exception("schedule.refused", extra={"schedule": parcel.row.name})
+            return f"{type(problem).__name__}: {problem}"
+        self._declared.add(way)
+        return ""
+
+    def _connected(self) -> Any:
+        if self._producer is None:
+            connection = self.app.connection_for_write()
+            # Quickly: whoever leads must renew its lease while the broker is away.
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=1)
+            self._producer = self.app.amqp.Producer(connection, auto_declare=False)
+        return self._producer
+
+    def _broker_errors(self) -> tuple[type[Exception], ...]:
+        if self._producer is None:
+            return (OperationalError, BatchPublishError, OSError)
+        connection = self._producer.__connection__
+        return (OperationalError, BatchPublishError, OSError, *connection.connection_errors, *connection.channel_errors)

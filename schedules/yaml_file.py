@@ -1,0 +1,61 @@
+"""Schedules as YAML for review: one mapping a schedule, by name, without what is meant anyway."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+from django.utils.translation import gettext as _
+
+from schedules.models import Schedule
+from schedules.spec import Spec, compact, spec_of
+
+HEAD = "# Schedules. `manage.py import_schedules FILE --dry-run` says what this would change.\n"
+
+
+class BadFile(ValueError):
+    """No list of schedules. str() says where."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what a mapping says twice: the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        keys = [key.value for key, _value in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.MarkedYAMLError(problem=_("“%s” is said twice") % twice[0], problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.CSafeDumper if hasattr(yaml, "CSafeDumper") else yaml.SafeDumper):  # type: ignore[misc]
+    """Never writes anchors: nobody reviews `*id001`."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  (PyYAML's signature)
+        return True
+
+
+def dump(schedules: Iterable[Schedule]) -> str:
+    """The text of a file."""
+    specs = [compact(spec_of(schedule)) for schedule in schedules]
+    return HEAD + yaml.dump(
+        specs, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=False
+    )
+
+
+def load(text: str) -> list[Spec]:
+    """The specs in a file; what is wrong with their values is found later.
+
+    Raises:
+        BadFile: no YAML, no list, or an entry without a name.
+    """
+    try:
+        found = yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+    except yaml.YAMLError as problem:
+        raise BadFile(_("It is no YAML: %s") % " ".join(str(problem).split())) from None
+    except RecursionError:
+        raise BadFile(_("It is nested too deeply.")) from None
+    if not isinstance(found, list):
+        raise BadFile(_("It must be a list of schedules, each beginning with “- name: …”."))
+    for number, spec in enumerate(found, 1):
+        if not isinstance(spec, dict) or not spec.get("name"):
+            raise BadFile(_("Entry %d is no schedule with a name.") % number)
+    return [{**spec, "name": str(spec["name"])} for spec in found]

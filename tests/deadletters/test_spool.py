@@ -1,0 +1,222 @@
+"""A letter that PostgreSQL does not take waits in the spool and becomes a row once, whatever happens in between."""
+
+import json
+import resource
+import threading
+
+import pytest
+import redis
+from django.conf import settings as django_settings
+from django.db import connection
+
+from config.celery import app
+from deadletters import breaker
+from deadletters.announce import flush
+from deadletters.capture import Outcome, capture
+from deadletters.checks import spool_is_usable
+from deadletters.drain import Drained, drain
+from deadletters.models import Cause, DeadLetter, Event, State
+from deadletters.spool import SpoolError, spool
+from tests.deadletters.test_capture import death
+from tests.processes import Process, eventually, manage
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(params=["folder", "redis"])
+def anywhere(request, settings, tmp_path):
+    if request.param == "folder":
+        settings.DEADLETTERS_SPOOL = str(tmp_path / "spool")
+    else:
+        settings.DEADLETTERS_SPOOL = django_settings.CELERY_BROKER_URL
+    yield
+    with redis.Redis.from_url(django_settings.CELERY_BROKER_URL) as client:
+        client.delete("dead_letter_spool", "dead_letter_spool.set-aside")
+
+
+@pytest.fixture
+def folder(settings, tmp_path):
+    settings.DEADLETTERS_SPOOL = str(tmp_path / "spool")
+    return tmp_path / "spool"
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    breaker.close()
+    flush(timeout=10)
+
+
+def spool_deaths(*deaths):
+    for one in deaths:
+        breaker.trip()
+        assert capture(one) == Outcome.SPOOLED
+    breaker.close()
+
+
+def many(number):
+    return [death(task_id=f"t-{index}", exception_message=f"no {index}") for index in range(number)]
+
+
+def damage(bad_line):
+    """Put a line that is no letter at the end, as a crash would."""
+    if django_settings.DEADLETTERS_SPOOL.startswith("redis"):
+        with redis.Redis.from_url(django_settings.DEADLETTERS_SPOOL) as client:
+            client.rpush("dead_letter_spool", bad_line)
+    else:
+        (path,) = (p for p in spool().folder.iterdir() if p.suffix == ".jsonl")
+        with path.open("ab") as file:
+            file.write(bad_line)
+
+
+def test_spooled_letters_are_stored_once_as_they_were(anywhere):
+    one = death(exception_message="a\x00b", traceback="line\n" * 3)
+    spool_deaths(one, death(task_id="t-2"))
+    assert not DeadLetter.objects.exists()
+    assert spool().waiting()
+    assert drain() == Drained(stored=2)
+    assert not spool().waiting()
+    spooled = DeadLetter.objects.get(task_id="t-1")
+    DeadLetter.objects.all().delete()
+    capture(one)
+    stored = DeadLetter.objects.get(task_id="t-1")
+    for field in DeadLetter._meta.concrete_fields:
+        if field.name != "id":
+            assert getattr(spooled, field.name) == getattr(stored, field.name), field.name
+    assert drain() == Drained()
+
+
+def test_a_death_that_is_stored_already_is_not_stored_again(anywhere):
+    one = death()
+    capture(one)
+    spool_deaths(one, one)
+    assert drain() == Drained(duplicates=2)
+    assert DeadLetter.objects.get().deaths == Event.objects.count() == 1
+
+
+def test_a_replay_that_died_while_postgresql_was_away_opens_its_letter_again(anywhere):
+    capture(death())
+    DeadLetter.objects.update(state=State.REPLAYING, replay_number=1)
+    spool_deaths(death(replay=1, exception_message="again"))
+    assert drain() == Drained(stored=1)
+    letter = DeadLetter.objects.get()
+    assert (letter.state, letter.deaths, letter.exception_message) == (State.OPEN, 2, "again")
+
+
+def test_a_torn_last_line_is_set_aside_and_nothing_else_is_lost(anywhere):
+    spool_deaths(death())
+    damage(b'{"row": {"task_id": "torn')
+    spool_deaths(death(task_id="t-2"))
+    assert drain() == Drained(stored=2, set_aside=1)
+    assert spool().aside() == 1
+    assert [warning.id for warning in spool_is_usable()] == ["deadletters.W011"]
+    assert drain() == Drained()
+    assert not spool().waiting()
+
+
+def test_a_letter_that_postgresql_refuses_is_set_aside_and_the_others_are_stored(anywhere):
+    spool_deaths(death())
+    breaker.trip()
+    capture(death(task_id="t-2"))
+    refused = death(task_id="t-3", received_at="never")
+    capture(refused)
+    breaker.close()
+    assert drain() == Drained(stored=2, set_aside=1)
+    assert spool().aside() == 1
+
+
+def test_a_full_disk_costs_only_the_letter_that_does_not_fit(folder):
+    spool_deaths(*many(3))
+    (path,) = folder.glob("*.jsonl")
+    whole = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 100, hard))
+    try:
+        breaker.trip()
+        with pytest.raises(SpoolError, match="not usable"):
+            capture(death(task_id="t-4"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == whole
+    assert drain() == Drained(stored=3)
+
+
+def test_a_spool_that_cannot_be_written_is_said(folder):
+    folder.write_text("a file where the folder should be")
+    assert [warning.id for warning in spool_is_usable()] == ["deadletters.W010"]
+    breaker.trip()
+    with pytest.raises(SpoolError, match=str(folder)):
+        capture(death())
+
+
+def test_two_drains_at_once_store_each_letter_once(anywhere):
+    spool_deaths(*many(300))
+    results, barrier = [], threading.Barrier(2)
+
+    def run():
+        barrier.wait()
+        results.append(drain())
+        connection.close()
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(result.stored for result in results) == 300
+    assert DeadLetter.objects.count() == Event.objects.count() == 300
+    assert not spool().waiting()
+
+
+def test_a_drain_that_is_killed_neither_loses_nor_doubles_a_letter(folder, tmp_path):
+    spool_deaths(*many(1_200))
+    for number in (1, 2):
+        process = Process("manage.py", "drain_spool", log=tmp_path / f"drain {number}", DEADLETTERS_SPOOL=str(folder))
+        before = DeadLetter.objects.count()
+        eventually(lambda before=before: DeadLetter.objects.count() > before + 200, what="some letters are stored")
+        process.process.kill()
+        process.process.wait()
+    assert DeadLetter.objects.count() < 1_200
+    done = manage("drain_spool", "--json", DEADLETTERS_SPOOL=str(folder))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["stored"] + told["duplicates"] == 1_200
+    assert told["duplicates"] > 0
+    assert DeadLetter.objects.count() == Event.objects.count() == 1_200
+    assert set(DeadLetter.objects.values_list("deaths", flat=True)) == {1}
+    assert not list(folder.iterdir())
+
+
+def test_the_command_says_what_is_no_letter(folder):
+    spool_deaths(death())
+    damage(b"rubbish")
+    done = manage("drain_spool", DEADLETTERS_SPOOL=str(folder))
+    assert done.returncode == 1
+    assert "Stored 1 letters" in done.stdout
+    assert ".set-aside" in done.stdout
+
+
+def test_the_command_says_that_postgresql_is_away(folder):
+    spool_deaths(death())
+    done = manage("drain_spool", DEADLETTERS_SPOOL=str(folder), DATABASE_URL="postgres://nobody:x@127.0.0.1:1/nowhere")
+    assert done.returncode == 2
+    assert "PostgreSQL does not answer" in done.stderr
+    assert drain() == Drained(stored=1)
+
+
+@pytest.mark.parametrize(("cause", "status"), [(Cause.EXCEPTION, "FAILURE"), (Cause.EXPIRED, "REVOKED")])
+def test_the_failure_of_a_spooled_letter_is_told_when_it_is_stored(folder, cause, status):
+    spool_deaths(death(cause=cause))
+    drain()
+    assert app.AsyncResult("t-1").state == status
+
+
+def test_a_result_that_is_known_is_left_alone(folder):
+    app.backend.store_result("t-1", 42, "SUCCESS")
+    spool_deaths(death())
+    drain()
+    assert app.AsyncResult("t-1").get() == 42
+
+
+def test_a_spool_that_is_empty_is_nothing_to_speak_of(folder):
+    assert spool_is_usable() == []

@@ -1,0 +1,77 @@
+"""What Redis gives to a worker stays in Redis until the worker has settled it."""
+
+import pytest
+import redis
+from django.conf import settings
+from kombu import Connection, Consumer, Queue
+
+from deadletters.transport import Channel
+from tests.processes import eventually
+
+QUEUE = "transport-test"
+
+
+@pytest.fixture
+def server():
+    with redis.Redis.from_url(settings.CELERY_BROKER_URL) as client:
+        yield client
+        client.delete(QUEUE, "unacked", "unacked_index")
+
+
+@pytest.fixture
+def connection():
+    with Connection(settings.CELERY_BROKER_URL) as connection:
+        yield connection
+
+
+def test_a_message_that_a_worker_asked_for_and_never_read_is_still_in_redis(server, connection):
+    connection.SimpleQueue(QUEUE).put({"n": 1})
+    with Connection(settings.CELERY_BROKER_URL) as doomed:
+        channel = doomed.default_channel
+        assert type(channel) is Channel
+        Consumer(channel, [Queue(QUEUE)]).consume()
+        channel.client.connection = channel.client.connection_pool.get_connection()
+        channel._brpop_start()
+        eventually(lambda: server.llen(QUEUE) == 0, 10, "Redis has given the message away")
+        channel.client.connection.disconnect()  # as a killed process does: the answer was not read
+        channel._in_poll = None
+        (tag,) = server.hkeys("unacked")
+    assert server.zscore("unacked_index", tag)
+    connection.default_channel.qos.restore_by_tag(tag.decode())
+    message = connection.SimpleQueue(QUEUE).get(timeout=5)
+    assert message.payload == {"n": 1}
+    message.ack()
+    assert not server.exists("unacked")
+
+
+def test_bytes_that_were_taken_and_never_read_come_back_as_a_message(server, connection):
+    server.lpush(QUEUE, b"\xff\x00 rubbish")
+    with Connection(settings.CELERY_BROKER_URL) as doomed:
+        channel = doomed.default_channel
+        Consumer(channel, [Queue(QUEUE)]).consume()
+        channel.client.connection = channel.client.connection_pool.get_connection()
+        channel._brpop_start()
+        eventually(lambda: server.llen(QUEUE) == 0, 10)
+        channel.client.connection.disconnect()
+        channel._in_poll = None
+        (tag,) = server.hkeys("unacked")
+    connection.default_channel.qos.restore_by_tag(tag.decode())
+    message = connection.SimpleQueue(QUEUE).get(timeout=5)
+    assert bytes.fromhex(message.body.decode()) == b"\xff\x00 rubbish"
+    message.ack()
+
+
+def test_a_priority_queue_is_looked_at_while_the_worker_waits(server, connection):
+    received = []
+    channel = connection.default_channel
+    with Consumer(
+        channel,
+        [Queue(QUEUE), Queue(f"{QUEUE}-2")],
+        callbacks=[lambda body, message: received.append(body) or message.ack()],
+    ):
+        producer = connection.Producer()
+        producer.publish(1, routing_key=QUEUE, priority=9)
+        producer.publish(2, routing_key=f"{QUEUE}-2", priority=0)
+        while len(received) < 2:
+            connection.drain_events(timeout=10)
+    assert sorted(received) == [1, 2]

@@ -1,0 +1,243 @@
+"""What a schedule's policy says happens, and the ledger says why. One real beat for all of it."""
+
+import json
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+from django_celery_results.models import TaskResult
+
+from schedules import edit
+from schedules.due import Every
+from schedules.history import Beat, Occurrence
+from schedules.models import Policy, Schedule
+from schedules.pause import NotPaused, pause, resume
+from tests.processes import eventually
+from tests.worker.beats import BeatProcess, every
+
+pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture(scope="module")
+def running(django_db_setup, django_db_blocker, tmp_path_factory):
+    process = BeatProcess(tmp_path_factory.mktemp("beat") / "beat.log")
+    yield process
+    process.stop()
+
+
+@pytest.fixture(autouse=True)
+def beat(running, db):
+    eventually(lambda: Beat.objects.filter(leads_since__isnull=False).exists(), what="the beat leads")
+    return running
+
+
+def behind(name, *, minutes, missed_for, **policy):
+    """A schedule whose last run is some time ago."""
+    with transaction.atomic():
+        schedule = Schedule(name=name, task="tests.anything", queue="nobody-listens")
+        edit.place(schedule, Every.parse(minutes, "minutes"))
+        edit.save(schedule)
+        Schedule.objects.filter(pk=schedule.pk).update(last_run_at=timezone.now() - missed_for)
+        if policy:
+            Policy.objects.create(schedule_id=schedule.pk, **policy)
+    return schedule
+
+
+def rows(name, number):
+    """The first rows of its history, as soon as there are so many."""
+    found = eventually(
+        lambda: (
+            list(Occurrence.objects.filter(name=name).exclude(state="claimed").order_by("due_at")[:number])
+            if Occurrence.objects.filter(name=name).exclude(state="claimed").count() >= number
+            else None
+        ),
+        what=f"{number} rows of {name}",
+    )
+    return [(one.state, one.folded) for one in found], found
+
+
+def test_after_an_outage_each_schedule_is_caught_up_as_its_policy_says():
+    ago = timedelta(minutes=10, seconds=30)
+    behind("by default", minutes=1, missed_for=ago)
+    behind("once", minutes=1, missed_for=ago, missed="once")
+    behind("skip", minutes=1, missed_for=ago, missed="skip")
+    behind("all", minutes=1, missed_for=ago, missed="all", catch_up_limit=3)
+    behind("too late", minutes=5, missed_for=ago, grace=10)
+    assert rows("by default", 1)[0] == [("sent", 9)]
+    assert rows("once", 1)[0] == [("sent", 9)]
+    assert rows("skip", 1)[0] == [("missed", 9)]
+    assert rows("all", 4)[0] == [("missed", 6), ("sent", 0), ("sent", 0), ("sent", 0)]
+    states, found = rows("too late", 1)
+    assert states == [("missed", 1)]
+    assert "grace time" in found[0].reason
+    caught_up = Occurrence.objects.get(name="by default")
+    assert "late" in caught_up.reason
+    assert "9" in caught_up.reason
+    assert caught_up.is_late
+    after = Schedule.objects.get(name="by default")
+    assert after.last_run_at == caught_up.due_at  # no drift: the next one counts from it
+    assert after.total_run_count == 1
+
+
+def test_overlap_skip_lets_no_run_begin_while_the_one_before_is_alive(worker):
+    every("Slow", task="tests.sleep", args=[2.5], policy={"overlap": "skip"})
+    states, found = rows("Slow", 7)
+    kinds = [state for state, _folded in states]
+    assert kinds[:3] == ["sent", "skipped", "skipped"]
+    assert kinds.count("sent") >= 2
+    assert "still alive" in found[1].reason
+    for before, after in pairwise(found):
+        assert before.state != "sent" or after.state != "sent"
+
+
+def test_overlap_is_known_of_tasks_that_store_no_result(worker):
+    every("Silent", task="tests.sleep_silently", args=[1.5], policy={"overlap": "skip"})
+    eventually(lambda: Occurrence.objects.filter(name="Silent", outcome="SUCCESS").count() >= 2, what="two ended")
+    assert not TaskResult.objects.filter(periodic_task_name="Silent").exists()
+    assert Occurrence.objects.filter(name="Silent", state="skipped").exists()
+
+
+def test_overlap_queue_lets_one_wait_until_the_run_before_ends(worker):
+    every("Queued", task="tests.sleep", args=[3], policy={"overlap": "queue"})
+    eventually(lambda: TaskResult.objects.filter(status="SUCCESS").count() >= 2, what="two have run")
+    first, second = Occurrence.objects.filter(name="Queued", state="sent").order_by("due_at")[:2]
+    assert (second.due_at - first.due_at).total_seconds() == pytest.approx(1, abs=0.01)
+    assert second.sent_at - first.sent_at > timedelta(seconds=2.5)
+    assert "waited" in second.reason
+    skipped = Occurrence.objects.filter(name="Queued", state="skipped").order_by("due_at").first()
+    assert skipped.reason == "One waits already."
+
+
+def test_a_pause_sends_nothing_and_what_fell_into_it_is_not_caught_up(admin_user):
+    schedule = every("Paused", queue="nobody-listens")
+    rows("Paused", 1)
+    with pytest.raises(NotPaused):
+        pause(schedule, reason=" ", by=admin_user)
+    pause(schedule, reason="the bank is closed", by=admin_user)
+    clock = every("Clock", queue="nobody-listens")
+    rows("Clock", 2)
+    before = Occurrence.objects.filter(name="Paused").count()
+    rows("Clock", 5)
+    assert Occurrence.objects.filter(name="Paused").count() == before
+    assert resume(schedule, by=admin_user)
+    skipped = eventually(lambda: Occurrence.objects.filter(name="Paused", state="skipped").first())
+    assert skipped.reason == "It was paused: the bank is closed"
+    assert skipped.folded >= 2
+    eventually(lambda: Occurrence.objects.filter(name="Paused", state="sent", due_at__gt=skipped.due_at).count() >= 2)
+    assert clock.pk
+
+
+def test_a_pause_ends_by_itself(admin_user):
+    schedule = every("Paused", queue="nobody-listens")
+    pause(schedule, reason="a moment", by=admin_user, until=timezone.now() + timedelta(seconds=2))
+    eventually(lambda: Occurrence.objects.filter(name="Paused", state="sent").count() >= 2)
+    policy = Policy.objects.get(schedule_id=schedule.pk)
+    assert (policy.paused_at, policy.paused_until) == (None, None)
+    assert not Occurrence.objects.filter(name="Paused", state="sent", due_at__lt=policy.resumed_at).exclude(
+        due_at__lt=policy.resumed_at - timedelta(seconds=2)
+    )
+
+
+def test_after_some_failures_in_a_row_a_schedule_is_paused_with_the_reason(worker):
+    schedule = every("Failing", task="tests.boom_callback", policy={"pause_after_failures": 2})
+    policy = eventually(lambda: Policy.objects.filter(schedule_id=schedule.pk, paused_at__isnull=False).first())
+    assert policy.pause_reason == "the last 2 runs failed."
+    assert policy.paused_by == "beat"
+    last = Occurrence.objects.filter(name="Failing").order_by("due_at").last()
+    assert (last.state, last.reason) == ("skipped", "Paused: the last 2 runs failed.")
+
+
+def test_jitter_puts_each_run_off_by_its_own_time_and_keeps_the_due_time():
+    every("Jittered", queue="nobody-listens", policy={"jitter": 2})
+    _states, found = rows("Jittered", 6)
+    waits = [(one.sent_at - one.due_at).total_seconds() for one in found]
+    assert len({round(wait, 1) for wait in waits}) > 2
+    assert all(wait >= 0 for wait in waits)
+    gaps = {round((b.due_at - a.due_at).total_seconds()) for a, b in pairwise(found)}
+    assert gaps == {1}
+
+
+def test_start_and_end_are_kept_and_what_has_ended_turns_itself_off():
+    start, end = timezone.now() + timedelta(seconds=2), timezone.now() + timedelta(seconds=6)
+    schedule = every("Framed", queue="nobody-listens", start_time=start, expires=end)
+    eventually(lambda: not Schedule.objects.get(pk=schedule.pk).enabled, what="it turns itself off")
+    due = [one.due_at for one in Occurrence.objects.filter(name="Framed").order_by("due_at")]
+    assert abs(due[0] - start) < timedelta(milliseconds=2)
+    assert due[-1] < end
+    assert len(due) == 4
+
+
+def test_an_edit_by_any_means_takes_effect_within_two_seconds_and_counts_from_now():
+    schedule = every("Edited", 1, "hours", queue="nobody-listens")
+    fast = every("Fast", queue="nobody-listens").interval
+    rows("Fast", 1)
+    began = timezone.now()
+    Schedule.objects.filter(pk=schedule.pk).update(interval=fast)
+    _states, (first,) = rows("Edited", 1)
+    assert first.due_at - began < timedelta(seconds=2)
+    assert first.due_at - began > timedelta(seconds=0.9)
+    # Off, on again: what fell in between is not made up for.
+    Schedule.objects.filter(pk=schedule.pk).update(enabled=False)
+    count = len(rows("Edited", 1)[1])
+    rows("Fast", 5)
+    Schedule.objects.filter(pk=schedule.pk).update(enabled=True)
+    eventually(lambda: Occurrence.objects.filter(name="Edited").count() > count + 1)
+    assert not Occurrence.objects.filter(name="Edited", folded__gt=0).exists()
+    # A shared row of times, as the stock admin edits it.
+    fast.every = 2
+    fast.save()
+    at = timezone.now()
+    eventually(lambda: Occurrence.objects.filter(name="Fast", due_at__gt=at).count() >= 3)
+    due = list(
+        Occurrence.objects.filter(name="Fast", due_at__gt=at).order_by("due_at").values_list("due_at", flat=True)
+    )
+    assert {round((b - a).total_seconds()) for a, b in pairwise(due)} == {2}
+
+
+def test_an_operators_open_transaction_delays_nobody():
+    schedule = every("Held", queue="nobody-listens")
+    rows("Held", 1)
+    with transaction.atomic():
+        Schedule.objects.select_for_update().get(pk=schedule.pk)
+        count = Occurrence.objects.filter(name="Held").count()
+        eventually(lambda: Occurrence.objects.filter(name="Held").count() > count + 2, patience=10)
+    due = list(Occurrence.objects.filter(name="Held").order_by("due_at").values_list("due_at", flat=True))
+    assert {round((b - a).total_seconds()) for a, b in pairwise(due)} == {1}
+    assert json.loads(schedule.args or "[]") == []
+
+
+def test_thousands_that_one_statement_edits_are_known_to_the_beat_in_moments():
+    clock = every("Clock", queue="nobody-listens")
+    hourly = every("Hourly", 1, "hours").interval
+    many = [Schedule(name=f"{n}", task="tests.anything", interval=hourly) for n in range(3000)]
+    Schedule.objects.bulk_create(many)
+
+    def known():
+        return Beat.objects.get(leads_since__isnull=False).schedules
+
+    eventually(lambda: known() == 3002, patience=10, what="3,000 new ones are known")
+    Schedule.objects.filter(interval=hourly).update(enabled=False)
+    eventually(lambda: known() == 1, patience=10, what="that they are off is known")
+    due = list(Occurrence.objects.filter(name="Clock").order_by("due_at").values_list("due_at", flat=True))
+    assert {round((b - a).total_seconds()) for a, b in pairwise(due)} == {1}
+    assert clock.pk
+
+
+def test_stock_models_and_their_saves_reach_the_beat_too():
+    from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+    second, _new = IntervalSchedule.objects.get_or_create(every=1, period="seconds")
+    task = PeriodicTask.objects.create(name="Stock", task="tests.anything", interval=second, queue="nobody-listens")
+    rows("Stock", 2)
+    task.refresh_from_db()
+    task.enabled = False
+    task.save()
+    every("Clock", queue="nobody-listens")
+    rows("Clock", 2)
+    count = Occurrence.objects.filter(name="Stock").count()
+    rows("Clock", 4)
+    assert Occurrence.objects.filter(name="Stock").count() == count
+    task.delete()
+    assert Occurrence.objects.filter(name="Stock").exists()

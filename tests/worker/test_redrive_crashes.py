@@ -1,0 +1,60 @@
+"""SIGKILL at each step of a redrive: whoever takes it over neither skips a letter nor runs one twice."""
+
+import json
+import signal
+
+import pytest
+from django.utils import timezone
+
+from deadletters import redrive, tend
+from deadletters.models import DeadLetter, Redrive, RedriveItem, State
+from deadletters.redrive import Conditions
+from deadletters.selection import Selection
+from tests.processes import Process, eventually
+from tests.tasks import count_run, die_unless
+
+pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
+
+LETTERS = 30
+# Drives one redrive in a process of its own, as a worker's child does.
+DRIVE = """
+import django; django.setup()
+from deadletters import tend
+from deadletters.models import Redrive
+one = Redrive.objects.get()
+tend.drive_on(one.pk, str(one.driver))
+"""
+
+
+@pytest.mark.parametrize("point", ["redrive.claiming", "redrive.claimed", "redrive.published"])
+def test_a_driver_killed_at_any_step_is_replaced_and_each_letter_runs_once(worker, tmp_path, point):
+    missing, runs = tmp_path / "missing", tmp_path / "runs"
+    for number in range(LETTERS):
+        die_unless.apply_async((str(missing), number), link=count_run.s(path=str(runs)))
+    eventually(lambda: DeadLetter.objects.open().count() == LETTERS)
+    missing.touch()
+    redrive.start(
+        Selection(), by="ana", conditions=Conditions(rate=50)
+    )  # 10 letters a tick: the crash is in the first of several
+
+    driver = Process("-c", DRIVE, log=tmp_path / "driver.log", FAULT=point, DJANGO_SETTINGS_MODULE="config.settings")
+    assert driver.process.wait(60) == -signal.SIGKILL, driver.output
+    one = Redrive.objects.get()
+    left = RedriveItem.objects.filter(redrive=one).count()
+    assert left == (0 if point == "redrive.claiming" else 10)
+    assert (one.sent, one.sent_to < one.cursor) == (0, left > 0)
+
+    assert tend.tend()["handed_over"] == 0  # its lease is not over
+    Redrive.objects.update(lease_until=timezone.now())
+    assert tend.tend()["handed_over"] == 1
+
+    def done():
+        tend.tend()
+        one.refresh_from_db()
+        return one.state == Redrive.State.DONE
+
+    eventually(done, what="the redrive is done")
+    assert (one.sent, one.succeeded, one.died, one.skipped) == (LETTERS, LETTERS, 0, 0)
+    assert DeadLetter.objects.filter(state=State.RESOLVED, replay_number=1).count() == LETTERS
+    eventually(lambda: len(runs.read_text().splitlines()) >= LETTERS)
+    assert sorted(json.loads(line) for line in runs.read_text().splitlines()) == list(range(LETTERS))

@@ -1,0 +1,118 @@
+"""PostgreSQL is stopped under a busy worker and started again: each death is one letter, and the worker never ends."""
+
+import psycopg
+import pytest
+from celery import chain, current_app
+
+from config.embedded import PostgreSQL, free_port, new_password
+from tests import tasks
+from tests.processes import Worker, eventually, manage
+
+pytestmark = pytest.mark.worker
+
+QUEUE = "postgresql-away"
+
+
+class Database(PostgreSQL):
+    """A PostgreSQL of this module alone, with our tables."""
+
+    def ask(self, query, *parameters):
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            return connection.execute(query, parameters).fetchall()
+
+    def letters(self):
+        return self.ask(
+            "SELECT task_id, cause, exception_type, deaths FROM deadletters_deadletter ORDER BY died_at, task_id"
+        )
+
+    def status(self, task_id):
+        return dict(self.ask("SELECT task_id, status FROM django_celery_results_taskresult")).get(task_id)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("servers")
+    for above in (folder, *folder.parents[:2]):
+        above.chmod(0o711)  # as root PostgreSQL runs as another user
+    server = Database(folder / "postgresql", port=free_port(), password=new_password())
+    server.start()
+    try:
+        migrated = manage("migrate", "--verbosity", "0", DATABASE_URL=server.url)
+        assert migrated.returncode == 0, migrated.stderr
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def spool(tmp_path_factory):
+    return tmp_path_factory.mktemp("host") / "spool"
+
+
+@pytest.fixture(scope="module")
+def away_worker(database, spool, tmp_path_factory):
+    worker = Worker(
+        tmp_path_factory.mktemp("worker"), queue=QUEUE, DATABASE_URL=database.url, DEADLETTERS_SPOOL=str(spool)
+    )
+    yield worker
+    worker.stop()
+
+
+@pytest.fixture
+def empty(database):
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute("TRUNCATE deadletters_deadletter, django_celery_results_taskresult CASCADE")
+
+
+def send(task, *args, **options):
+    return task.apply_async(args, queue=QUEUE, **options).id
+
+
+def test_deaths_while_postgresql_is_away_are_one_letter_each_without_a_restart(database, away_worker, spool, empty):
+    early = current_app.tasks["tests.die.early"]
+    before = [send(tasks.die, "before")]
+    eventually(lambda: len(database.letters()) == 1)
+    database.stop()
+    during = [send(task, f"during {number}") for number in range(10) for task in (tasks.die, early)]
+    during += [send(current_app.tasks["tests.vanish"]), send(tasks.reject)]
+    during += [
+        current_app.send_task("tests.nobody_knows", queue=QUEUE).id,
+        send(tasks.echo, "late", expires=-1),
+    ]
+    eventually(lambda: spooled(spool) >= len(during), what="every death is in the spool")
+    assert away_worker.alive
+    database.start()
+    eventually(lambda: len(database.letters()) >= len(during) + 1, what="every death is a letter")
+    assert sorted(task_id for task_id, *_ in database.letters()) == sorted(before + during)
+    assert {deaths for *_, deaths in database.letters()} == {1}
+    # The task's own exceptions: that PostgreSQL was away is not what they died of.
+    assert {exception for _, _, exception, _ in database.letters()} == {
+        "ValueError", "WorkerLostError", "Reject", "NotRegistered", "TaskRevokedError",
+    }  # fmt: skip
+    eventually(lambda: not list(spool.glob("*.jsonl")) and not list(spool.glob("*.draining")))
+    for task_id in during[:-1]:
+        eventually(lambda task_id=task_id: database.status(task_id) == "FAILURE", what=f"the result of {task_id}")
+    assert database.status(during[-1]) == "REVOKED"
+    assert away_worker.alive
+
+
+def spooled(folder):
+    return sum(path.read_bytes().count(b"\n") for path in folder.glob("*.jsonl"))
+
+
+def test_what_waits_behind_a_spooled_death_hears_of_it(database, away_worker, spool, empty):
+    database.stop()
+    chained = chain(tasks.die.s("first").set(queue=QUEUE), tasks.echo.s().set(queue=QUEUE)).apply_async()
+    eventually(lambda: spooled(spool) == 1)
+    database.start()
+    eventually(lambda: database.status(chained.id) == "FAILURE", what="the chain's end knows")
+    assert [row[2] for row in database.letters()] == ["ValueError"]
+
+
+def test_a_lock_on_the_letters_does_not_hold_up_the_worker(database, away_worker, spool, empty):
+    with psycopg.connect(database.url) as migration:
+        migration.execute("LOCK TABLE deadletters_deadletter IN ACCESS EXCLUSIVE MODE")
+        dead = [send(tasks.die, number) for number in range(4)]
+        eventually(lambda: spooled(spool) == len(dead), what="the letters are in the spool")
+    eventually(lambda: len(database.letters()) == len(dead))
+    assert sorted(dead) == sorted(task_id for task_id, *_ in database.letters())
