@@ -99,7 +99,7 @@ class Servers:
 
 @contextmanager
 def servers() -> Iterator[Servers]:
-    from config.embedded import PostgreSQL, Redis, free_port, new_password  # noqa: PLC0415
+    from config.embedded import PostgreSQL, Redis, free_port, new_password
 
     with tempfile.TemporaryDirectory(prefix="redeliver-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)

@@ -15,7 +15,7 @@ HOUR = 3600
 
 def fill(number: int, burst: int, burst_at: float) -> None:
     """An overdue entry, `burst` entries that are due at one moment, and others that are due much later."""
-    from redbeat import RedBeatSchedulerEntry  # noqa: PLC0415  (only the peers' environment has it)
+    from redbeat import RedBeatSchedulerEntry
 
     moment = datetime.fromtimestamp(burst_at, UTC)
     for n in range(number):
@@ -31,7 +31,7 @@ def fill(number: int, burst: int, burst_at: float) -> None:
 
 def edit(name: str) -> None:
     """Give an entry another interval: it is due in a second."""
-    from redbeat import RedBeatSchedulerEntry  # noqa: PLC0415
+    from redbeat import RedBeatSchedulerEntry
 
     entry = RedBeatSchedulerEntry.from_key(f"redbeat:{name}", app=app)
     entry.schedule, entry.options = schedule(1), {"queue": "edited"}

@@ -14,6 +14,8 @@ RESPONDERS = (
     "pipelines.view_run",
     "django_celery_results.view_taskresult",
     "schedules.view_schedule",
+    "monitoring.view_workers",
+    "monitoring.view_delivery",
 )
 OPERATORS = (
     *RESPONDERS,
@@ -26,6 +28,7 @@ OPERATORS = (
     "schedules.delete_schedule",
     "schedules.enable_schedule",
     "schedules.run_schedule",
+    "monitoring.control_workers",
 )
 GROUPS = {"Responders": RESPONDERS, "Operators": OPERATORS}
 

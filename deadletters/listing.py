@@ -31,7 +31,7 @@ COUNTED = 10_000
 # A list that takes longer asks for a narrower question.
 PATIENCE = timedelta(seconds=2)
 # Nor is a number worth waiting for: then it is an estimate.
-COUNTING = timedelta(milliseconds=250)
+COUNTING = timedelta(milliseconds=80)
 # More choices than this are a search, not a menu.
 CHOICES = 200
 CURSORS = ("before", "after")

@@ -14,12 +14,12 @@ from kombu.exceptions import OperationalError
 
 from deadletters.models import DeadLetter, ErrorGroup
 from deadletters.redact import redactor
-from monitoring.channels import mail, slack
+from monitoring import deliveries
 from monitoring.notice import Notice, one_line
 
 logger = logging.getLogger(__name__)
 
-CHANNELS = {"monitoring.alert_slack": slack, "monitoring.alert_mail": mail}
+CHANNELS = {"monitoring.alert_slack": "slack", "monitoring.alert_mail": "mail"}
 # Says anything on one of the channels; like them it does not alert of its own death.
 TELL = "monitoring.tell"
 
@@ -49,7 +49,7 @@ def alert(dead_letter: DeadLetter) -> bool:
 
     Only publishes tasks: nothing here waits for Slack or a mail server.
     """
-    channels = [task for task, channel in CHANNELS.items() if channel.configured()]
+    channels = [task for task, channel in CHANNELS.items() if deliveries.CHANNELS[channel].configured()]
     # An alert that dies must not alert of its own death.
     if not channels or dead_letter.task_name in {*CHANNELS, TELL}:
         return False
@@ -66,7 +66,7 @@ def alert(dead_letter: DeadLetter) -> bool:
 
 def tell(what: str, notice: Notice) -> bool:
     """Tell every configured channel of something that is no letter, at most once in ALERT_EVERY seconds; returns whether it was told."""
-    channels = [task for task, channel in CHANNELS.items() if channel.configured()]
+    channels = [task for task, channel in CHANNELS.items() if deliveries.CHANNELS[channel].configured()]
     key: dict[str, Any] = {"fingerprint": what, "every": timedelta(seconds=settings.ALERT_EVERY)}
     if not channels or _claim(key) is None:
         return False
@@ -128,7 +128,10 @@ def deliver(name: str, dead_letter_id: int, held_back: int) -> None:
     if dead_letter is None:
         logger.info("alert.letter_is_gone", extra={"dead_letter": dead_letter_id})
         return
-    CHANNELS[name].send(notice(dead_letter, held_back))
+    deliveries.send(
+        CHANNELS[name], notice(dead_letter, held_back), held_back=held_back, dead_letter_id=dead_letter.pk,
+        fingerprint=dead_letter.fingerprint or dead_letter.cause,
+    )  # fmt: skip
     logger.info("alert.sent", extra={"dead_letter": dead_letter_id, "held_back": held_back})
 
 

@@ -1,22 +1,23 @@
-"""The figures of the first screen: a fixed number of read-only queries, each bounded and on an index, however many rows there are."""
+"""The figures of the first screen: a fixed number of read-only queries, each bounded and on an index, however many rows there are.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+What finished and what died comes from the minutes that were counted already (minutes.py); only the last few are counted as they are.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from celery import states
-from django.core.cache import cache
-from django.db import models
-from django.db.models import DateTimeField, F, Func, Q, QuerySet, Value
 from django.utils import timezone
-from django_celery_results.models import TaskResult
 
 from deadletters.errors import OpenError, open_errors
 from deadletters.listing import Count, count
 from deadletters.models import DeadLetter
-from monitoring import heartbeats, workers
-from monitoring.workers import BrokerAway, Queue, Workers
+from monitoring import heartbeats, minutes, queues, workers
+from monitoring.broker import BrokerAway
+from monitoring.minutes import MINUTE, Bin
+from monitoring.queues import Queue
+from monitoring.workers import Running, Workers
 from pipelines import runs
 from pipelines.models import Run
 from pipelines.runs import Progress
@@ -25,31 +26,41 @@ from schedules.liveness import Liveness, liveness
 
 Answer = TypeVar("Answer")
 
-BIN = timedelta(minutes=30)
-BINS = 48
-HOUR = timedelta(hours=1)
-RECENT = timedelta(minutes=5)
+DAY = timedelta(days=1)
+# Minutes that the rate a minute is the average of.
+RECENT = 5
 LISTED = 6
-# The finished half hours of the chart change no more, but results may still be loaded into them.
-CHART_SECONDS = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bin:
-    """Half an hour of finished tasks."""
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How far the chart looks back, in how many bars."""
 
-    start: datetime
-    succeeded: int
-    failed: int
+    name: str
+    width: timedelta
+    number: int
+
+
+# The first one is shown when nobody has chosen.
+WINDOWS = {
+    window.name: window
+    for window in (
+        Window("24h", timedelta(minutes=30), 48),
+        Window("1h", MINUTE, 60),
+        Window("7d", timedelta(hours=4), 42),
+    )
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What finished lately. `failure` is a share of 0 to 1; None when nothing finished within the hour."""
+    """What finished within the last hour. `failure` is a share of 0 to 1; None when nothing finished."""
 
     succeeded: int
     failed: int
     per_minute: float
+    # Average seconds that a task ran; None when none did.
+    seconds: float | None = None
 
     @property
     def failure(self) -> float | None:
@@ -64,9 +75,10 @@ class Figures:
 
     at: datetime
     open: Count
-    died_today: Count
+    died_today: int
     oldest: DeadLetter | None
     rates: Rates
+    window: Window
     bins: list[Bin]
     errors: list[OpenError]
     queues: list[Queue] | None
@@ -74,35 +86,54 @@ class Figures:
     heartbeat: datetime | None
     beat: Liveness
     broken: list[Broken]
-    running: list[TaskResult]
     runs: list[tuple[Run, Progress]]
+    # {"open" | "waiting" | "workers": samples of the last day, oldest first}
+    samples: dict[str, Sequence[int]] = field(default_factory=dict)
+    # Up to when all minutes were counted.
+    counted_until: datetime | None = None
+
+    @property
+    def running(self) -> list[Running]:
+        """What runs now, as far as workers told."""
+        return self.workers.running[:LISTED] if self.workers else []
 
     @property
     def empty(self) -> bool:
         """Whether nothing has ever happened here, as far as the screen can tell."""
-        quiet = not any(bin_.succeeded or bin_.failed for bin_ in self.bins)
+        quiet = not any(bin_.finished for bin_ in self.bins)
         return quiet and not (self.open.number or self.runs or self.running)
 
+    @property
+    def behind(self) -> bool:
+        """Whether the past is still being counted, so that its figures are too low."""
+        return self.counted_until is not None and self.at - self.counted_until > minutes.LIVE
 
-def figures() -> Figures:
+
+def figures(window: str = "") -> Figures:
     """The figures as of now."""
+    minutes.close_quickly()
     now = timezone.now()
+    shown = WINDOWS.get(window) or next(iter(WINDOWS.values()))
+    day, width = WINDOWS["24h"], WINDOWS["24h"].width
+    today = minutes.bins(_floor(now, width) - (day.number - 1) * width, width, day.number, now=now)
     return Figures(
         at=now,
         open=count(DeadLetter.objects.open()),
-        died_today=count(DeadLetter.objects.filter(died_at__gte=now - timedelta(days=1))),
+        died_today=sum(bin_.died for bin_ in today),
         oldest=oldest_open(),
         rates=rates(now),
-        bins=bins(now),
+        window=shown,
+        bins=today if shown is day else minutes.bins(_floor(now, shown.width) - (shown.number - 1) * shown.width, shown.width, shown.number, now=now),
         errors=open_errors(LISTED),
-        queues=_or_none(workers.queues),
+        queues=_or_none(queues.queues),
         workers=_or_none(workers.alive),
         heartbeat=heartbeats.last(),
         beat=liveness(),
         broken=list(Broken.objects.select_related("schedule").order_by("-since")[:LISTED]),
-        running=list(_results().filter(status=states.STARTED).order_by("-date_done")[:LISTED]),
         runs=latest_runs(),
-    )
+        samples={name: minutes.samples(now - DAY, name) for name in ("open", "waiting", "workers")},
+        counted_until=minutes.counted_until(now),
+    )  # fmt: skip
 
 
 def as_dict(read: Figures) -> dict[str, Any]:
@@ -110,13 +141,18 @@ def as_dict(read: Figures) -> dict[str, Any]:
     return {
         "at": read.at.isoformat(),
         "open": read.open.number,
-        "died_in_24_hours": read.died_today.number,
+        "died_in_24_hours": read.died_today,
         "oldest_open_seconds": (read.at - read.oldest.died_at).total_seconds() if read.oldest else None,
         "succeeded_last_hour": read.rates.succeeded,
         "failed_last_hour": read.rates.failed,
         "tasks_per_minute": read.rates.per_minute,
         "queues": None if read.queues is None else {queue.name: queue.waiting for queue in read.queues},
+        "oldest_message_seconds": None
+        if read.queues is None
+        else {queue.name: queue.oldest for queue in read.queues if queue.oldest is not None},
+        "paused_queues": None if read.queues is None else [queue.name for queue in read.queues if queue.paused],
         "workers": None if read.workers is None else list(read.workers.alive),
+        "silent_workers": None if read.workers is None else [name for name, _seconds in read.workers.silent],
         "beat": read.beat.leader,
         "beat_tick_age_seconds": None if read.beat.age is None else read.beat.age.total_seconds(),
         "broken_schedules": {broken.schedule.name: broken.reason for broken in read.broken},
@@ -131,62 +167,37 @@ def oldest_open() -> DeadLetter | None:
 
 
 def rates(now: datetime) -> Rates:
-    """What finished within the hour, and how much a minute within the last five."""
-    row = TaskResult.objects.filter(date_done__gte=now - HOUR, status__in=(states.SUCCESS, states.FAILURE)).aggregate(
-        succeeded=models.Count("pk", filter=Q(status=states.SUCCESS)),
-        failed=models.Count("pk", filter=Q(status=states.FAILURE)),
-        recent=models.Count("pk", filter=Q(date_done__gte=now - RECENT)),
+    """What finished within the last 60 minutes, and how much a minute within the last RECENT whole ones."""
+    hour = minutes.bins(_floor(now, MINUTE) - 59 * MINUTE, MINUTE, 60, now=now)
+    finished = sum(bin_.finished for bin_ in hour)
+    return Rates(
+        succeeded=sum(bin_.succeeded for bin_ in hour),
+        failed=sum(bin_.failed for bin_ in hour),
+        per_minute=sum(bin_.finished for bin_ in hour[-RECENT - 1 : -1]) / RECENT,
+        seconds=sum(bin_.busy for bin_ in hour) / finished if finished else None,
     )
-    return Rates(succeeded=row["succeeded"], failed=row["failed"], per_minute=row["recent"] / 5)
-
-
-def bins(now: datetime) -> list[Bin]:
-    """Finished tasks of the last 24 hours by half hours, oldest first; the last one is under way."""
-    first = (
-        datetime.fromtimestamp(now.timestamp() // BIN.total_seconds() * BIN.total_seconds(), now.tzinfo)
-        - (BINS - 1) * BIN
-    )
-    recent = first + (BINS - 2) * BIN
-    key = f"monitoring.bins.{first.timestamp():.0f}"
-    finished = cache.get(key)
-    if finished is None:
-        finished = _bins(first, recent)
-        cache.set(key, finished, CHART_SECONDS)
-    counts = {**finished, **_bins(recent, now + BIN)}
-    return [
-        Bin(
-            start=start, succeeded=counts.get((start, states.SUCCESS), 0), failed=counts.get((start, states.FAILURE), 0)
-        )
-        for start in (first + i * BIN for i in range(BINS))
-    ]
 
 
 def latest_runs() -> list[tuple[Run, Progress]]:
     """The newest runs and where each stands."""
-    newest = list(Run.objects.order_by("-created_at")[:LISTED])
+    newest = list(Run.objects.defer("tree", "parameters").order_by("-created_at")[:LISTED])
     progress = runs.overview(newest)
     return [(run, progress[run.pk]) for run in newest]
 
 
-def _bins(since: datetime, until: datetime) -> dict[tuple[datetime, str], int]:
-    rows = (
-        TaskResult.objects.filter(
-            date_done__gte=since, date_done__lt=until, status__in=(states.SUCCESS, states.FAILURE)
-        )
-        .order_by()
-        .values_list(_slot("date_done", BIN, since), "status")
-        .annotate(models.Count("pk"))
+def take_sample() -> None:
+    """Note for the sparklines how it stands now."""
+    waiting, alive = _or_none(queues.queues), _or_none(workers.alive)
+    minutes.sample(
+        open=count(DeadLetter.objects.open()).number,
+        waiting=None if waiting is None else sum(queue.waiting for queue in waiting),
+        workers=None if alive is None else len(alive.alive),
     )
-    return {(start, status): count for start, status, count in rows}
 
 
-def _slot(field: str, width: timedelta, origin: datetime) -> Func:
-    return Func(Value(width), F(field), Value(origin), function="date_bin", output_field=DateTimeField())
-
-
-def _results() -> QuerySet[Any]:
-    results: QuerySet[Any] = TaskResult.objects.defer("result", "traceback", "meta", "task_args", "task_kwargs")
-    return results
+def _floor(moment: datetime, width: timedelta) -> datetime:
+    seconds = width.total_seconds()
+    return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, moment.tzinfo)
 
 
 def _or_none(ask: Callable[[], Answer]) -> Answer | None:

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import celery
@@ -16,8 +16,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from deadletters.models import Cause, DeadLetter, State
-from monitoring import dashboard, heartbeats, workers
-from monitoring.workers import BrokerAway
+from monitoring import dashboard, heartbeats, queues, workers
+from monitoring.broker import BrokerAway
 from schedules.history import Broken
 from schedules.liveness import liveness
 
@@ -98,7 +98,7 @@ def _database() -> Iterator[Metric]:
         value=(now - oldest.died_at).total_seconds() if oldest else 0,
     )  # fmt: skip
     results = (
-        TaskResult.objects.filter(date_done__gte=now - dashboard.HOUR)
+        TaskResult.objects.filter(date_done__gte=now - timedelta(hours=1))
         .order_by()
         .values_list("status")
         .annotate(Count("pk"))
@@ -137,7 +137,7 @@ def _broker() -> Iterator[Metric]:
         "redeliver_queue_depth",
         "Messages that wait in a queue.",
         "queue",
-        {queue.name: queue.waiting for queue in workers.queues()},
+        {queue.name: queue.waiting for queue in queues.queues()},
     )
 
 

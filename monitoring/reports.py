@@ -14,7 +14,7 @@ from django_celery_results.models import TaskResult
 from deadletters.errors import open_errors
 from deadletters.listing import count
 from deadletters.models import DeadLetter
-from monitoring import alerts
+from monitoring import alerts, deliveries
 from monitoring.channels import mail
 from monitoring.notice import Notice, one_line
 from pipelines.models import Run
@@ -35,8 +35,9 @@ def daily(day: date | None = None) -> dict[str, Any]:
     since = datetime.combine(day, time.min, zone)
     figures = {"day": day.isoformat(), **_figures(since, datetime.combine(day + timedelta(days=1), time.min, zone))}
     if mail.configured():
-        mail.send(
-            Notice(subject=_("Daily report of %s") % day, text=_daily_text(figures), link=settings.SITE_URL + "/")
+        deliveries.send(
+            "mail",
+            Notice(subject=_("Daily report of %s") % day, text=_daily_text(figures), link=settings.SITE_URL + "/"),
         )
     return figures
 
@@ -58,12 +59,13 @@ def digest() -> dict[str, Any]:
     open_now = count(DeadLetter.objects.open())
     figures = {"open": open_now.number, "errors": errors}
     if errors and mail.configured():
-        mail.send(
+        deliveries.send(
+            "mail",
             Notice(
                 subject=_("%s open dead letters") % open_now,
                 text="\n".join(f"{error['open']:>7}  {error['task'] or '–'}  {error['error']}" for error in errors),
                 link=alerts.link("deadletter_changelist"),
-            )
+            ),
         )
     return figures
 

@@ -6,10 +6,13 @@ from typing import Any
 from celery import shared_task
 from django.conf import settings
 
-from monitoring import alerts, heartbeats, reports, retention
+from monitoring import alerts, dashboard, deliveries, heartbeats, minutes, reports, retention
 from monitoring.notice import NotDeliveredYet, Notice
 
 logger = logging.getLogger(__name__)
+
+# A heartbeat counts so long at most; a new installation's past takes several of them.
+COUNTING_SECONDS = 10
 
 # About half an hour of tries, at 2, 4, 8 … seconds.
 DELIVERY: dict[str, Any] = {
@@ -37,13 +40,17 @@ def alert_mail(dead_letter_id: int, held_back: int = 0) -> None:
 @shared_task(name=alerts.TELL, ignore_result=True, **DELIVERY)
 def tell(channel: str, subject: str, text: str, link: str) -> None:
     """Say something on one channel."""
-    alerts.CHANNELS[channel].send(Notice(subject=subject, text=text, link=link))
+    deliveries.send(alerts.CHANNELS[channel], Notice(subject=subject, text=text, link=link))
 
 
-@shared_task(name="monitoring.heartbeat", soft_time_limit=10, time_limit=15)
+@shared_task(name="monitoring.heartbeat", soft_time_limit=30, time_limit=40)
 def heartbeat() -> str:
-    """Record that beat, the broker, a worker and the database work together; the dashboard and /metrics show its age."""
-    return heartbeats.record().isoformat()
+    """Record that beat, the broker, a worker and the database work together, and count the minutes that are over."""
+    at = heartbeats.record()
+    dashboard.take_sample()
+    minutes.close_all(COUNTING_SECONDS)
+    minutes.prune()
+    return at.isoformat()
 
 
 @shared_task(name="monitoring.daily_report", **DELIVERY)
@@ -61,6 +68,7 @@ def digest() -> dict[str, Any]:
 @shared_task(name="monitoring.clean_up", soft_time_limit=1500, time_limit=1600)
 def clean_up() -> dict[str, int]:
     """Delete what is beyond RETENTION_DAYS (and the settings for letters) and not needed any more; returns how many rows of each kind."""
+    deliveries.prune()
     return retention.prune().as_dict()
 
 

@@ -1,5 +1,6 @@
 """The first row of the dashboard, and what is wrong right now: figures -> words; pure."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,6 +11,8 @@ from django.utils.translation import ngettext
 from deadletters.sparkline import Sparkline, sparkline
 from monitoring import heartbeats
 from monitoring.dashboard import Figures
+from monitoring.queues import Queue
+from monitoring.workers import Workers
 
 # Shares of failed tasks within the hour.
 FAILING, FAILING_BADLY = 0.01, 0.05
@@ -45,6 +48,8 @@ def troubles(figures: Figures) -> list[str]:
         found.append(_("The broker does not answer: nothing can be sent or run until it is back."))
     elif not figures.workers.alive:
         found.append(_("No worker answers, so tasks wait. Start one: celery -A config worker"))
+    else:
+        found += _of_workers(figures.workers, figures.queues)
     if figures.beat.silent and (figures.beat.age is not None or figures.heartbeat):
         found.append(_("No beat ticks, so no schedule runs. Start one: celery -A config beat"))
     if figures.broken:
@@ -61,6 +66,17 @@ def troubles(figures: Figures) -> list[str]:
     return found
 
 
+def _of_workers(workers: Workers, queues: Sequence[Queue]) -> Iterator[str]:
+    for name, seconds in workers.silent:
+        yield _("Worker %(name)s has been silent for %(age)s.") % {"name": name, "age": age(timedelta(seconds=seconds))}
+    if not any(member.queues for member in workers.members):
+        return  # nobody has told what it consumes
+    for queue in queues:
+        if queue.waiting and not queue.paused and not workers.consumers(queue.name):
+            words = {"queue": queue.name, "number": _number(queue.waiting)}
+            yield _("No worker takes from %(queue)s, where %(number)s messages wait. Start one: celery -A config worker -Q %(queue)s") % words  # fmt: skip
+
+
 def age(duration: timedelta) -> str:
     """A duration in at most two units: "45 s", "12 m", "3 h 5 m", "18 d 0 h"."""
     seconds = max(0, int(duration.total_seconds()))
@@ -73,10 +89,22 @@ def age(duration: timedelta) -> str:
     return _("%(d)d d %(h)d h") % {"d": seconds // 86_400, "h": seconds % 86_400 // 3600}
 
 
+def lasting(seconds: float) -> str:
+    """How long something ran: "40 ms", "2.5 s", "3 m"."""
+    if seconds < 1:
+        return _("%d ms") % round(seconds * 1000)
+    return _("%s s") % number_format(round(seconds, 1), 1) if seconds < 60 else age(timedelta(seconds=seconds))
+
+
+def _spark(figures: Figures, name: str) -> Sparkline | None:
+    samples = figures.samples.get(name, ())
+    return sparkline(samples) if len(samples) > 2 else None
+
+
 def _open(figures: Figures) -> Tile:
     return Tile(
         page="open", title=_("Open letters"), value=str(figures.open), tone="bad" if figures.open.number else "ok",
-        note=_("%s died in 24 h") % figures.died_today,
+        note=_("%s died in 24 h") % _number(figures.died_today), spark=_spark(figures, "open"),
     )  # fmt: skip
 
 
@@ -103,15 +131,17 @@ def _failure_rate(figures: Figures) -> Tile:
         value=_percent(rate),
         note=note,
         tone=tone,
-        spark=sparkline([b.failed for b in figures.bins]),
+        spark=sparkline([bin_.failed for bin_ in figures.bins[:-1]]),
     )
 
 
 def _per_minute(figures: Figures) -> Tile:
-    line = sparkline([b.succeeded + b.failed for b in figures.bins])
+    line = sparkline([bin_.finished for bin_ in figures.bins[:-1]])  # the last one is under way
+    seconds = figures.rates.seconds
+    note = _("each ran %s on average") % lasting(seconds) if seconds is not None else _("last 5 minutes")
     value = number_format(round(figures.rates.per_minute, 1), 1 if 0 < figures.rates.per_minute < 100 else 0)
     return Tile(
-        page="results", title=_("Tasks / min"), value=value, note=_("last 5 minutes"), spark=line,
+        page="results", title=_("Tasks / min"), value=value, note=note, spark=line,
         tone="ok" if figures.rates.per_minute else "quiet",
     )  # fmt: skip
 
@@ -122,8 +152,11 @@ def _queued(figures: Figures) -> Tile:
     fullest = max(figures.queues, key=lambda queue: queue.waiting, default=None)
     waiting = sum(queue.waiting for queue in figures.queues)
     note = f"{fullest.name}: {_number(fullest.waiting)}" if fullest and waiting else _("nothing waits")
-    tone = "warn" if waiting >= BACKING_UP else "ok"
-    return Tile(page="queues", title=_("Queued"), value=_number(waiting), note=note, tone=tone)
+    paused = [queue.name for queue in figures.queues if queue.paused]
+    if paused:
+        note = _("paused: %s") % ", ".join(paused)
+    tone = "warn" if waiting >= BACKING_UP or paused else "ok"
+    return Tile(page="queues", title=_("Queued"), value=_number(waiting), note=note, tone=tone, spark=_spark(figures, "waiting"))  # fmt: skip
 
 
 def _workers(figures: Figures) -> Tile:
@@ -139,7 +172,7 @@ def _workers(figures: Figures) -> Tile:
         return Tile(page="workers", title=title, value="0", note=_("start one"), tone="bad")
     others = len(workers.alive) - 1
     note = workers.alive[0] + (ngettext(" and %d more", " and %d more", others) % others if others else "")
-    return Tile(page="workers", title=title, value=str(len(workers.alive)), note=note, tone="ok")
+    return Tile(page="workers", title=title, value=str(len(workers.alive)), note=note, tone="ok", spark=_spark(figures, "workers"))  # fmt: skip
 
 
 def _beat(figures: Figures) -> Tile:

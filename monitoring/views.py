@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse  # noqa: TID251  (a door)
 from django.shortcuts import render  # noqa: TID251  (a door)
 from django.urls import NoReverseMatch, reverse
 from django.utils.cache import patch_vary_headers
+from django.utils.formats import date_format
 from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -21,21 +22,23 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from deadletters.sparkline import sparkline
 from monitoring import charts, metrics, tiles
-from monitoring.dashboard import Figures, figures
+from monitoring.dashboard import WINDOWS, Figures, Window, figures
+from monitoring.minutes import Bin
+from monitoring.queues import Queue
+from monitoring.workers import Workers
 from pipelines.states import LABELS
 
+RESULTS = "admin:django_celery_results_taskresult_changelist"
 # Tile -> the list behind it: permission, URL name, query.
-LISTS = {
+LISTS: dict[str, tuple[str, str, dict[str, str]]] = {
     "open": ("deadletters.view_deadletter", "admin:deadletters_deadletter_changelist", {"state": "open"}),
-    "oldest": ("deadletters.view_deadletter", "admin:deadletters_deadletter_changelist", {"state": "open"}),
-    "failed": (
-        "django_celery_results.view_taskresult",
-        "admin:django_celery_results_taskresult_changelist",
-        {"status__exact": "FAILURE"},
-    ),
-    "results": ("django_celery_results.view_taskresult", "admin:django_celery_results_taskresult_changelist", {}),
+    "failed": ("django_celery_results.view_taskresult", RESULTS, {"status": "FAILURE", "age": "hour"}),
+    "results": ("django_celery_results.view_taskresult", RESULTS, {"age": "hour"}),
     "start": ("pipelines.start_run", "admin:pipelines_run_add", {}),
     "schedules": ("schedules.view_schedule", "admin:schedules_schedule_changelist", {}),
+    "oldest": ("deadletters.view_deadletter", "admin:deadletters_deadletter_changelist", {}),
+    "workers": ("monitoring.view_workers", "monitoring:workers", {}),
+    "queues": ("monitoring.view_workers", "monitoring:workers", {}),
 }
 
 
@@ -43,7 +46,11 @@ LISTS = {
 @conditional_page
 def dashboard(request: HttpRequest) -> HttpResponse:
     """The first screen; with the header X-Fragment only its changing part, for the poller."""
-    context = {**admin.site.each_context(request), "title": _("Dashboard"), **_shown(figures(), request.user)}
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Dashboard"),
+        **_shown(figures(request.GET.get("window", "")), request.user),
+    }
     fragment = "X-Fragment" in request.headers
     response = render(request, "monitoring/_dashboard.html" if fragment else "monitoring/dashboard.html", context)
     patch_vary_headers(response, ["X-Fragment"])
@@ -82,25 +89,51 @@ def _from_this_machine(request: HttpRequest) -> bool:
 
 def _shown(read: Figures, user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
     may = user.has_perm  # type: ignore[union-attr]  # every user model of Django's admin has it
-    bins = [(localtime(bin_.start).strftime("%H:%M"), bin_.succeeded, bin_.failed) for bin_ in read.bins]
+    bins = [(_label(bin_, read.window), bin_.succeeded, bin_.failed) for bin_ in read.bins]
     silent = read.workers.silent if read.workers else ()
     return {
         "figures": read,
-        "tiles": [
-            (tile, _list(tile.page) if tile.page in LISTS and may(LISTS[tile.page][0]) else "")
-            for tile in tiles.tiles(read)
-        ],
+        "tiles": [(tile, _behind(tile, read) if tile.page in LISTS and may(LISTS[tile.page][0]) else "") for tile in tiles.tiles(read)],
         "troubles": tiles.troubles(read),
-        "charts": [("o-wide", charts.bars(bins)), ("o-narrow", charts.bars(_hours(bins), width=350, left=34))],
+        "windows": list(WINDOWS),
+        "charts": [("o-wide", charts.bars(bins)), ("o-narrow", charts.bars(_hours(bins), width=350, left=44))],
         "bins": bins[::-1],
-        "backing_up": tiles.BACKING_UP,
+        "queues": None if read.queues is None else [queue_row(queue, read.workers) for queue in read.queues],
         "silent": [(name, tiles.age(timedelta(seconds=seconds))) for name, seconds in silent],
         "errors": [(error, sparkline(error.hourly)) for error in read.errors]
         if may("deadletters.view_deadletter")
         else None,
         "runs": [(run, progress, LABELS[progress.overall]) for run, progress in read.runs],
         "start_url": _list("start") if may("pipelines.start_run") else "",
+        "workers_url": _list("workers") if may(LISTS["workers"][0]) else "",
+        "calm": _calm(read),
+    }  # fmt: skip
+
+
+def queue_row(queue: Queue, workers: Workers | None) -> dict[str, Any]:
+    """One line of the queues' table."""
+    return {
+        "queue": queue,
+        "oldest": tiles.age(timedelta(seconds=queue.oldest)) if queue.oldest is not None else "–",
+        "consumers": workers.consumers(queue.name) if workers else None,
+        "backing_up": queue.waiting >= tiles.BACKING_UP,
     }
+
+
+def _calm(read: Figures) -> str:
+    """The sentence that answers "is anything wrong?" with no; it says so only when everything could be asked."""
+    return _("All is well: everything answers, and no letter is open.") if not read.open.number else ""
+
+
+def _behind(tile: tiles.Tile, read: Figures) -> str:
+    if tile.page == "oldest":
+        return reverse("admin:deadletters_deadletter_change", args=[read.oldest.pk]) if read.oldest else ""
+    return _list(tile.page) + ("#queues" if tile.page == "queues" else "")
+
+
+def _label(bin_: Bin, window: Window) -> str:
+    at = localtime(bin_.start)
+    return date_format(at, "D H:i") if window.width > timedelta(hours=1) else at.strftime("%H:%M")
 
 
 def _hours(bins: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:

@@ -1,30 +1,42 @@
-"""Who is alive and what waits, asked of the broker. Questions only: nothing here changes what a worker does."""
+"""Who is alive and what runs there, asked of the workers through the broker. Questions only: nothing here changes what a worker does."""
 
-import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import current_app
-from django_celery_beat.models import PeriodicTask
-from kombu.exceptions import ChannelError, OperationalError
 
-logger = logging.getLogger(__name__)
+from monitoring.broker import ANSWER_SECONDS, BrokerAway, connected
 
-# Workers answer a ping in milliseconds; one that needs longer is found at the next look.
-PING_SECONDS = 0.7
-# Polls of many people within this time share one ping.
+# Polls of many people within this time share one question.
 FRESH_SECONDS = 5.0
 # A worker that was stopped on purpose is not mourned for longer than this.
 FORGET_SECONDS = 600.0
-CONNECT_SECONDS = 2
 
 
-class BrokerAway(Exception):
-    """The broker does not answer."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A task that a worker runs now."""
+
+    task_id: str
+    task_name: str
+    worker: str
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One worker that answered. `slots`: how many tasks it runs at the same time; None is what it did not tell."""
+
+    name: str
+    queues: tuple[str, ...] = ()
+    running: tuple[Running, ...] = ()
+    slots: int | None = None
+    finished: int | None = None
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,21 +45,25 @@ class Workers:
 
     alive: tuple[str, ...]
     silent: tuple[tuple[str, float], ...]
+    members: tuple[Member, ...] = ()
 
+    @property
+    def running(self) -> list[Running]:
+        """What all of them run, the longest first."""
+        every = [task for member in self.members for task in member.running]
+        return sorted(every, key=lambda task: task.since or datetime.now(UTC))
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
-    """A queue and how many messages wait in it (not those that a worker has already taken)."""
-
-    name: str
-    waiting: int
+    def consumers(self, queue: str) -> int:
+        """How many of them consume from a queue."""
+        return sum(queue in member.queues for member in self.members)
 
 
 class Pings:
-    """The last ping's answers, at most FRESH_SECONDS old. One thread of a process asks; the others take what is there."""
+    """The last answers, at most FRESH_SECONDS old. One thread of a process asks; the others take what is there."""
 
     def __init__(self) -> None:
         self._seen: dict[str, float] = {}  # worker -> monotonic time of its last answer
+        self._members: tuple[Member, ...] = ()
         self._asked_at = float("-inf")
         self._away = False
         self._lock = threading.Lock()
@@ -71,23 +87,28 @@ class Pings:
         return Workers(
             alive=tuple(sorted(name for name, at in seen.items() if at >= now)),
             silent=tuple(sorted((name, now - at) for name, at in seen.items() if at < now)),
+            members=self._members,
         )
 
     def forget(self) -> None:
         """Ask again at the next look."""
         self._seen, self._asked_at = {}, float("-inf")
 
+    def stale(self) -> None:
+        """Ask again at the next look, and remember who was there."""
+        self._asked_at = min(self._asked_at, time.monotonic() - FRESH_SECONDS - 1)
+
     def _ask(self) -> None:
         if time.monotonic() - self._asked_at <= FRESH_SECONDS:
             return  # another thread asked while this one waited for the lock
         try:
-            names = list(ping())
+            self._members = members()
             self._away = False
         except BrokerAway:
-            names, self._away = [], True
+            self._members, self._away = (), True
         now = time.monotonic()
         kept = {name: at for name, at in self._seen.items() if now - at < FORGET_SECONDS}
-        self._seen, self._asked_at = {**kept, **dict.fromkeys(names, now)}, now
+        self._seen, self._asked_at = {**kept, **{member.name: now for member in self._members}}, now
 
 
 pings = Pings()
@@ -102,56 +123,43 @@ def alive() -> Workers:
     return pings.workers()
 
 
-def ping() -> dict[str, Any]:
-    """Ask all workers, in one call of PING_SECONDS; returns who answered.
+def members() -> tuple[Member, ...]:
+    """Ask all workers: one call of ANSWER_SECONDS for who is there, then questions that end when everybody has answered.
 
     Raises:
         BrokerAway: nobody could be asked.
     """
-    with _broker() as connection:
-        return current_app.control.inspect(timeout=PING_SECONDS, connection=connection).ping() or {}
+    with connected() as connection:
+        inspect = current_app.control.inspect
+        names = sorted(inspect(timeout=ANSWER_SECONDS, connection=connection).ping() or {})
+        told: dict[str, Mapping[str, Any]] = {}
+        asked = names
+        for question in ("active", "active_queues", "stats"):
+            if asked:
+                those = inspect(asked, timeout=ANSWER_SECONDS, connection=connection, limit=len(asked))
+                told[question] = getattr(those, question)() or {}
+                asked = [name for name in asked if name in told[question]]  # who was late once is not waited for again
+    return tuple(_member(name, told) for name in names)
 
 
-def queues() -> list[Queue]:
-    """The queues that the platform knows of, by name, each with what waits in it.
-
-    Raises:
-        BrokerAway: nobody could be asked.
-    """
-    names = queue_names()
-    with _broker() as connection:
-        return [Queue(name=name, waiting=_waiting(connection, name)) for name in names]
-
-
-def queue_names() -> list[str]:
-    """Queues that workers consume by default, that tasks name, or that an enabled schedule sends to."""
-    routed = {queue for task in current_app.tasks.values() if (queue := getattr(task, "queue", None))}
-    scheduled = PeriodicTask.objects.filter(enabled=True).exclude(queue=None).exclude(queue="")
-    return sorted({*current_app.amqp.queues, *routed, *scheduled.values_list("queue", flat=True).distinct()})
+def _member(name: str, told: Mapping[str, Mapping[str, Any]]) -> Member:
+    stats = told.get("stats", {}).get(name) or {}
+    uptime = stats.get("uptime")
+    return Member(
+        name=name,
+        queues=tuple(sorted(queue["name"] for queue in told.get("active_queues", {}).get(name) or ())),
+        running=tuple(_running(task, name) for task in told.get("active", {}).get(name) or ()),
+        slots=(stats.get("pool") or {}).get("max-concurrency"),
+        finished=sum(stats["total"].values()) if "total" in stats else None,
+        started_at=datetime.now(UTC) - timedelta(seconds=uptime) if uptime is not None else None,
+    )
 
 
-def _waiting(connection: Any, name: str) -> int:
-    # A passive declaration counts on every broker and creates nothing. On a channel of its own: AMQP closes it on a miss.
-    channel = connection.channel()
-    try:
-        return int(channel.queue_declare(name, passive=True).message_count)
-    except ChannelError:
-        return 0  # nobody has sent to it or consumed from it yet (Redis keeps no empty lists)
-    finally:
-        channel.close()
-
-
-@contextmanager
-def _broker() -> Iterator[Any]:
-    """A connection that gives up within seconds, so that a page never hangs on a broker that is away."""
-    options = {}
-    if str(current_app.conf.broker_write_url or "").startswith("redis"):
-        options = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": CONNECT_SECONDS + PING_SECONDS}
-    with current_app.connection_for_write(connect_timeout=CONNECT_SECONDS, transport_options=options) as connection:
-        away: tuple[type[BaseException], ...] = (OperationalError, *connection.connection_errors)
-        try:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=CONNECT_SECONDS)
-            yield connection
-        except away as problem:
-            logger.warning("broker.away", extra={"reason": type(problem).__name__})
-            raise BrokerAway from problem
+def _running(task: Mapping[str, Any], worker: str) -> Running:
+    began = task.get("time_start")
+    return Running(
+        task_id=str(task.get("id", "")),
+        task_name=str(task.get("name", "")),
+        worker=worker,
+        since=datetime.fromtimestamp(began, UTC) if began else None,
+    )

@@ -28,39 +28,17 @@ from deadletters.redrive import NotRedrivable
 from pipelines import registry, runs
 from pipelines.forms import StartForm
 from pipelines.graph import NotACanvas
-from pipelines.layout import segments
+from pipelines.layout import box_tasks, segments
 from pipelines.models import Run
-from pipelines.page import RunPage, chip, took
+from pipelines.page import RunPage
 from pipelines.replay import replay_dead
+from pipelines.run_list import PipelineFilter, RunChangeList, find
+from pipelines.words import chip, took
 
 if TYPE_CHECKING:
     Admin = admin.ModelAdmin[Run]
 else:
     Admin = admin.ModelAdmin  # takes no type at run time
-
-
-class RunChangeList(ChangeList):
-    """The list, with the progress of all its rows read at once."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        self.result_list = list(self.result_list)
-        known = runs.overview(self.result_list)
-        for run in self.result_list:
-            run.now = known[run.pk]
-
-
-class PipelineFilter(admin.SimpleListFilter):
-    """One pipeline's runs. The choices are the registry's: to ask a big table for them costs a second."""
-
-    title = gettext_lazy("pipeline")
-    parameter_name = "pipeline"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(pipeline.name, pipeline.name) for pipeline in registry.all_pipelines()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
-        return queryset.filter(pipeline=self.value()) if self.value() else queryset
 
 
 @admin.register(Run)
@@ -72,6 +50,8 @@ class RunAdmin(Admin):
     list_filter = (PipelineFilter, "origin")
     list_select_related = ("started_by",)
     list_per_page = 50
+    search_fields = ("pipeline",)
+    search_help_text = gettext_lazy("Pipeline, run id or task id")
     sortable_by = ()
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -103,6 +83,11 @@ class RunAdmin(Admin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         return super().get_queryset(request).defer("tree", "parameters")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
+    ) -> tuple[QuerySet[Run], bool]:
+        return find(queryset, search_term), False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         context = {"title": _("Pipeline runs"), "pipelines": registry.all_pipelines()}
@@ -183,12 +168,13 @@ class RunAdmin(Admin):
         """The page of one run; for the poller its moving part alone."""
         self._require(self.has_view_permission(request))
         run = self._run(object_id)
-        page = RunPage(run, request.GET.get("state", ""))
+        page = RunPage(run, **{name: request.GET.get(name, "") for name in ("state", "view", "part")})
         context = {
             "page": page,
             "run": run,
             "may_cancel": self.has_cancel_permission(request),
             "may_replay": self.has_replay_permission(request),
+            "may_replay_one": request.user.has_perm("deadletters.replay_deadletter"),
             "may_start": self.has_add_permission(request),
         }
         if "X-Fragment" in request.headers:
@@ -223,11 +209,13 @@ class RunAdmin(Admin):
         return _to(run)
 
     def replay_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Send every open dead letter of this run again."""
+        """Send the open dead letters of this run again, or those of one box of the graph alone (`node`: its key)."""
         self._require(self.has_replay_permission(request))
         run = get_object_or_404(Run, pk=pk)
+        tasks = box_tasks(run.tree, request.POST["node"]) if "node" in request.POST else None
+        origin = f"{request.path} ({request.META.get('REMOTE_ADDR')})"
         try:
-            redrive = replay_dead(run, by=_by(request), origin=f"{request.path} ({request.META.get('REMOTE_ADDR')})")
+            redrive = replay_dead(run, by=_by(request), origin=origin, tasks=tasks)
         except NotRedrivable:
             messages.warning(request, _("No dead letter of this run is open: there is nothing to replay."))
             return _to(run)

@@ -1,7 +1,8 @@
 """A tree of steps as a picture: boxes and lines for an SVG, or indented rows for a phone and a screen reader; pure geometry.
 
 Canvases are series-parallel, so one recursive pass does it: a series is put side by side, parallel branches under one another.
-More than six parallel branches fold: branches of one shape into one stack a step, others into one stack.
+More than six parallel branches fold: branches of one shape into one stack a step, others into one stack. The middle of a very long
+series folds into one stack, too.
 """
 
 from collections import Counter
@@ -11,13 +12,15 @@ from dataclasses import dataclass, field, replace
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from pipelines.graph import Node, leaves
+from pipelines.graph import Leaf, Node, leaves
 from pipelines.states import State, loudest
 
 # Pixels.
 WIDTH, HEIGHT, STACK_HEIGHT, GAP_X, GAP_Y, MARGIN = 196, 54, 68, 44, 16, 10
 # A group of more branches folds.
 WIDEST = 6
+# A series of more steps folds its middle.
+LONGEST = 25
 BAR_X, BAR_WIDTH = 14, 168
 
 
@@ -124,6 +127,11 @@ def outline(tree: Node, states: Mapping[str, State]) -> list[Row]:
     return list(_rows(fold(tree), states, 0))
 
 
+def box_tasks(tree: Node, key: str) -> list[str]:
+    """The task ids behind the box with this key; none for a key of no box."""
+    return next(([leaf["task_id"] for leaf in tasks] for tasks in stacks(fold(tree)) if tasks[0]["task_id"] == key), [])
+
+
 def segments(counts: Counter[State], start: float, width: float) -> list[tuple[State, int, float, float]]:
     """(state, steps, x, width) of the parts of a bar; what waits or is blocked is the empty rest."""
     found, x = [], start
@@ -140,13 +148,32 @@ def fold(node: Node) -> Node:
     if node["kind"] == "task":
         return {"kind": "stack", "leaves": [node]}
     if node["kind"] == "chain":
-        return {"kind": "chain", "children": [fold(child) for child in node["children"]]}
+        return {"kind": "chain", "children": [fold(child) for child in _shortened(node["children"])]}
+    if node["kind"] == "stack":
+        return node
     if node["kind"] == "chord":
         header = {"kind": "group", "children": node["header"]}
         return {"kind": "chain", "children": [fold(part) for part in (header, node["body"]) if _any(part)]}
     if len(node["children"]) > WIDEST:
         return _bundle(node["children"])
     return {"kind": "group", "children": [fold(child) for child in node["children"]]}
+
+
+def _shortened(children: list[Node]) -> list[Node]:
+    """A series with the steps of its middle as one stack, where it has more than LONGEST."""
+    if len(children) <= LONGEST:
+        return children
+    end = LONGEST // 2
+    middle = [leaf for child in children[end : len(children) - end] for leaf in leaves(child)]
+    return [*children[:end], {"kind": "stack", "leaves": middle}, *children[len(children) - end :]]
+
+
+def stacks(node: Node) -> Iterator[list[Leaf]]:
+    """The tasks of each box of a folded tree, in order."""
+    if node["kind"] == "stack":
+        yield node["leaves"]
+    for child in node.get("children", ()):
+        yield from stacks(child)
 
 
 def _any(node: Node) -> bool:

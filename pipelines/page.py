@@ -2,39 +2,36 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
+from functools import cached_property
 
-from celery import current_app
 from django.utils import timezone
-from django.utils.functional import cached_property
-from django.utils.translation import gettext as _
+from django.utils.formats import number_format
 from django.utils.translation import ngettext
-from django_celery_results.models import TaskResult
-from kombu.exceptions import DecodeError
 
 from deadletters.audit import acts_of
 from deadletters.models import Act, DeadLetter
 from deadletters.models import State as LetterState
 from deadletters.redact import redactor
-from deadletters.reprs import masked_reprs
 from pipelines import runs
-from pipelines.graph import Leaf, leaves
+from pipelines.estimate import Estimate, estimate
 from pipelines.layout import Box, Line, Row, outline, picture, segments
 from pipelines.models import Run
 from pipelines.runs import Progress
-from pipelines.states import ACTIVE, LABELS, Overall, State
+from pipelines.states import ACTIVE, LABELS, TO_COME, Overall, State, loudest
+from pipelines.step_rows import STEPS, StepRow, step_rows
+from pipelines.timeline import Lane, Span, Timeline, spans, timeline
+from pipelines.words import Chip, chip, duration, took
 
-# Rows of the steps' table; a state narrows it.
-STEPS = 100
-# As many are shown without being asked for.
+# As many steps are shown without being asked for.
 FEW = 12
 FAILED = 25
 PREVIOUS = 8
 # Characters of a name that fit beside the glyph in a box of the graph.
 BOX_LETTERS = 20
-# Characters of a result or of arguments that a page shows.
-MUCH, LITTLE = 64_000, 120
+# Characters of a result or of parameters that a page shows.
+MUCH = 64_000
+VIEWS = ("graph", "timeline")
 GLYPHS = {
     State.SUCCEEDED: "✓",
     State.RUNNING: "▶",
@@ -45,16 +42,8 @@ GLYPHS = {
     State.BLOCKED: "!",
     State.CANCELLED: "–",
     State.WAITING: "○",
+    State.UNSENT: "·",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chip:
-    """A state with its word, and how many are in it."""
-
-    state: str
-    label: str
-    number: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,27 +56,23 @@ class Drawn:
     glyph: str
     letter: int | None
 
-
-@dataclass(frozen=True, kw_only=True)
-class StepRow:
-    """A line of the steps' table."""
-
-    task_id: str
-    label: str
-    chip: Chip
-    arguments: str
-    started: datetime | None
-    took: str
-    worker: str
+    @property
+    def dead(self) -> int:
+        """How many steps of it can be replayed."""
+        return self.box.counts[State.DEAD]
 
 
 class RunPage:
     """Everything the page shows; each part is read when the template asks for it."""
 
-    def __init__(self, run: Run, state: str = "") -> None:
+    def __init__(self, run: Run, *, state: str = "", view: str = "", part: str = "") -> None:
         self.run = run
+        self.now = timezone.now()
         self.progress: Progress = runs.progress(run)
         self.chosen = State(state) if state in set(State) else None
+        self.view = view if view in VIEWS else VIEWS[0]
+        # Page of the steps' table, from 0.
+        self.part = int(part) if part.isdecimal() and len(part) < 6 else 0
 
     @property
     def chip(self) -> Chip:
@@ -106,27 +91,41 @@ class RunPage:
         return [(chip(state, number), x, width) for state, number, x, width in segments(self.progress.counts, 0, 1000)]
 
     @property
-    def elapsed(self) -> str:
+    def elapsed(self) -> timedelta:
         """How long it took, or takes so far."""
-        return duration((self.progress.ended_at or timezone.now()) - self.run.created_at)
+        return (self.progress.ended_at or self.now) - self.run.created_at
+
+    @property
+    def elapsed_words(self) -> str:
+        """The same in words; "" when nothing of it ever ran."""
+        return took(self.run, self.progress)
+
+    @property
+    def left(self) -> Estimate | None:
+        """How long it will take still, as far as that can be known."""
+        if not self.progress.moving:
+            return None
+        earlier = [(p.total, (p.ended_at or run.created_at) - run.created_at) for run, p in self._previous if p.overall is Overall.SUCCEEDED]  # fmt: skip
+        return estimate(self.progress.counts, self.elapsed, earlier, disturbed=bool(self.progress.died))
 
     @property
     def every(self) -> int:
         """Milliseconds between two looks; 0 when nothing can change any more. A dead step may be replayed any time."""
         if self.progress.moving:
-            return 2_000
+            return 2_000 + self.progress.total // 4  # a look at 10,000 steps costs as much as at 40 runs of ten
         return 5_000 if self.progress.overall is Overall.FAILED else 0
 
     @property
     def can_cancel(self) -> bool:
         """Whether something of it still waits for its turn."""
-        return any(self.progress.counts[state] for state in runs.WAITS) and not self.run.cancelled_at
+        return any(self.progress.counts[state] for state in runs.WAITS) and not (
+            self.run.cancelled_at or self.run.problem
+        )
 
     @cached_property
     def letters(self) -> list[DeadLetter]:
         """The dead letters of this run that somebody must look at, the oldest first."""
-        letters = DeadLetter.objects.filter(task_id__in=self.run.steps.values("task_id"))
-        shown = letters.exclude(state=LetterState.RESOLVED).order_by("died_at", "id")
+        shown = runs.letters(self.run).exclude(state=LetterState.RESOLVED).order_by("died_at", "id")
         return list(shown.only("pk", "task_id", "task_name", "state", "exception_type", "exception_message", "died_at", "cause")[:FAILED])  # fmt: skip
 
     @cached_property
@@ -150,19 +149,38 @@ class RunPage:
         return [(row, chip(row.state), _stack_note(row.counts) if row.total > 1 else "") for row in outline(self.run.tree, self.progress.states)]  # fmt: skip
 
     @cached_property
+    def spans(self) -> dict[str, Span]:
+        """When each step waited and ran."""
+        progress = self.progress
+        return spans(self.run.tree, progress.states, progress.times, start=self.run.created_at, now=self.now, replayed=progress.died)  # fmt: skip
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """The same as bars."""
+        return timeline(self.run.tree, self.progress.states, self.spans, start=self.run.created_at, now=self.now)
+
+    @property
+    def ticks(self) -> list[str]:
+        """The marks of the timeline's axis."""
+        return [duration(tick) if tick else "0" for tick in self.timeline.ticks]
+
+    @property
+    def lanes(self) -> list[tuple[Lane, Chip, str, str, str]]:
+        """(lane, its state, a stack's note, waited, ran) of the timeline."""
+        return [
+            (lane, chip(loudest(lane.counts)), _stack_note(lane.counts) if lane.counts.total() > 1 else "", _words(lane.waited), _words(lane.ran))
+            for lane in self.timeline.lanes
+        ]  # fmt: skip
+
+    @cached_property
     def steps(self) -> list[StepRow]:
-        """The first steps in the chosen state, or of all."""
-        shown = [leaf for leaf in leaves(self.run.tree) if self._shows(leaf["task_id"])][:STEPS]
-        ids = [leaf["task_id"] for leaf in shown]
-        rows = {
-            row.task_id: row for row in TaskResult.objects.filter(task_id__in=ids).defer("result", "traceback", "meta")
-        }
-        return [self._step(leaf, rows.get(leaf["task_id"])) for leaf in shown]
+        """One page of the steps in the chosen state, or of all."""
+        return step_rows(self.run.tree, self.progress.states, self.spans, chosen=self.chosen, page=self.part)
 
     @property
     def steps_open(self) -> bool:
         """Whether the table of the steps is unfolded."""
-        return self.chosen is not None or self.progress.total <= FEW
+        return self.chosen is not None or bool(self.part) or self.progress.total <= FEW
 
     @property
     def chosen_chip(self) -> Chip:
@@ -171,10 +189,12 @@ class RunPage:
         return chip(self.chosen, self.progress.counts[self.chosen])
 
     @property
-    def hidden(self) -> int:
-        """How many steps the table leaves out."""
+    def parts(self) -> dict[str, int | None]:
+        """The steps' table: which ones of how many it shows, and the pages before and behind."""
         counts = self.progress.counts
-        return max((counts[self.chosen] if self.chosen else counts.total()) - STEPS, 0)
+        total, first = counts[self.chosen] if self.chosen else counts.total(), self.part * STEPS
+        last = min(first + STEPS, total)
+        return {"first": first + 1, "last": last, "total": total, "before": self.part - 1 if self.part else None, "behind": self.part + 1 if last < total else None}  # fmt: skip
 
     @property
     def result(self) -> str:
@@ -188,16 +208,19 @@ class RunPage:
         """What it was started with, as JSON."""
         return json.dumps(redactor().value(self.run.parameters), indent=2, ensure_ascii=False)[:MUCH]
 
+    @property
+    def previous(self) -> list[tuple[Run, Chip, str, float]]:
+        """The runs of this pipeline before this one: (run, its state, how long it took, that as a share of the longest)."""
+        lengths = [((p.ended_at or self.now) - run.created_at).total_seconds() for run, p in self._previous]
+        longest = max([*lengths, 0.001])
+        return [(run, chip(p.overall), took(run, p), round(length / longest * 1000, 1)) for (run, p), length in zip(self._previous, lengths, strict=True)]  # fmt: skip
+
     @cached_property
-    def previous(self) -> list[tuple[Run, Chip, str]]:
-        """The runs of this pipeline before this one: (run, its state, how long it took)."""
+    def _previous(self) -> list[tuple[Run, Progress]]:
         before = Run.objects.filter(pipeline=self.run.pipeline, created_at__lt=self.run.created_at).defer("tree")
         found = list(before[:PREVIOUS])
         known = runs.overview(found)
-        return [(run, chip(known[run.pk].overall), took(run, known[run.pk])) for run in found]
-
-    def _shows(self, task_id: str) -> bool:
-        return self.chosen is None or self.progress.states[task_id] is self.chosen
+        return [(run, known[run.pk]) for run in found]
 
     def _drawn(self, box: Box, letters: dict[str, int], *, bare: bool) -> Drawn:
         note = _stack_note(box.counts) if box.stacked else self._note(box)
@@ -209,68 +232,25 @@ class RunPage:
         label = str(LABELS[box.state])
         started, done = self.progress.times.get(box.key, (None, None))
         if box.state is State.RUNNING and started:
-            return f"{label} · {duration(timezone.now() - started)}"
+            return f"{label} · {duration(self.now - started)}"
         if box.state in (State.SUCCEEDED, State.DEAD) and started and done:
             return f"{label} · {duration(done - started)}"
         return label
 
-    def _step(self, leaf: Leaf, row: Any) -> StepRow:
-        state = self.progress.states[leaf["task_id"]]
-        if state in (State.BLOCKED, State.WAITING):
-            row = None  # what Celery wrote there is the culprit's
-        ended = row is not None and row.date_started is not None and state not in ACTIVE
-        return StepRow(
-            task_id=leaf["task_id"],
-            label=leaf["label"],
-            chip=chip(state),
-            arguments=_arguments(row),
-            started=row.date_started if row else None,
-            took=duration(row.date_done - row.date_started) if row and row.date_started and ended else "",
-            worker=(row.worker or "") if row else "",
-        )
 
-
-def chip(state: State | Overall, number: int = 1) -> Chip:
-    """A state with its word."""
-    return Chip(state=state.value, label=str(LABELS[state]), number=number)
-
-
-def took(run: Run, progress: Progress) -> str:
-    """How long a run took, or takes so far; "" when it never ran."""
-    end = progress.ended_at or (timezone.now() if progress.moving else None)
-    return duration(end - run.created_at) if end else ""
-
-
-def duration(time: timedelta) -> str:
-    """A length of time in at most two units: 0.4 s, 26 s, 3 min 5 s, 2 h 10 min."""
-    seconds = max(time.total_seconds(), 0)
-    if seconds < 10:
-        return _("%(number).1f s") % {"number": seconds}
-    if seconds < 60:
-        return _("%(number)d s") % {"number": seconds}
-    if seconds < 3600:
-        return _("%(minutes)d min %(seconds)d s") % {"minutes": seconds // 60, "seconds": seconds % 60}
-    return _("%(hours)d h %(minutes)d min") % {"hours": seconds // 3600, "minutes": seconds % 3600 // 60}
+def _words(time: timedelta | None) -> str:
+    return "" if time is None else duration(time)
 
 
 def _stack_note(counts: dict[State, int]) -> str:
-    done = f"{counts.get(State.SUCCEEDED, 0)} / {sum(counts.values())}"
+    done, total = (
+        number_format(number, force_grouping=True) for number in (counts.get(State.SUCCEEDED, 0), sum(counts.values()))
+    )
     dead = counts.get(State.DEAD, 0)
-    return f"{done} · {ngettext('%d dead', '%d dead', dead) % dead}" if dead else done
+    return f"{done} / {total} · {ngettext('%d dead', '%d dead', dead) % dead}" if dead else f"{done} / {total}"
 
 
 def _line_class(line: Line) -> str:
     if line.state in ACTIVE:
         return "live"
-    return "" if line.state in (State.WAITING, State.BLOCKED, State.CANCELLED) else "done"
-
-
-def _arguments(row: Any) -> str:
-    if row is None or not row.task_args:
-        return ""
-    try:
-        text = str(current_app.backend.decode_content(row, row.task_args))
-    except (DecodeError, ValueError):
-        text = row.task_args
-    text, _kwargs = masked_reprs(row.task_name or "", text, "")
-    return text if len(text) <= LITTLE else f"{text[:LITTLE]}…"
+    return "" if line.state in (*TO_COME, State.BLOCKED, State.CANCELLED) else "done"

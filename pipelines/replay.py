@@ -1,20 +1,25 @@
 """Replay what is dead of a run."""
 
+from collections.abc import Collection
+
 from django.contrib.auth.models import User
 
 from deadletters import redrive, tend
-from deadletters.models import DeadLetter, Redrive
+from deadletters.models import Redrive, State
 from deadletters.selection import Selection
+from pipelines import runs
 from pipelines.models import Run
 
 
-def replay_dead(run: Run, *, by: User, origin: str = "") -> Redrive:
-    """Redrive every open dead letter of the run; a few are sent at once, many by a worker.
+def replay_dead(run: Run, *, by: User, origin: str = "", tasks: Collection[str] | None = None) -> Redrive:
+    """Redrive every open dead letter of the run, or of these tasks of it; a few are sent at once, many by a worker.
 
     Raises:
         NotRedrivable: none is open.
     """
-    letters = DeadLetter.objects.open().filter(task_id__in=run.steps.values("task_id"))
+    letters = runs.letters(run).filter(state=State.OPEN)
+    if tasks is not None:
+        letters = letters.filter(task_id__in=tasks)
     ids = tuple(str(pk) for pk in letters.order_by("pk").values_list("pk", flat=True))
     if not ids:
         raise redrive.NotRedrivable

@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -29,7 +29,7 @@ REVOKE_AT_ONCE = 1_000
 # (Celery's status, the letter's state) of a step; None where it has none.
 Row = tuple[str | None, str | None]
 # Steps that a cancellation still keeps from running.
-WAITS = (State.WAITING, State.RETRYING)
+WAITS = (State.WAITING, State.UNSENT, State.RETRYING)
 # Celery's states after which nothing happens by itself.
 ENDED = ("SUCCESS", "FAILURE", "REVOKED")
 
@@ -70,6 +70,8 @@ class Progress:
     states: Mapping[str, State] = field(default_factory=dict)
     # {task id: (started, done)}
     times: Mapping[str, tuple[datetime | None, datetime]] = field(default_factory=dict)
+    # Those that have a dead letter, in whatever state.
+    died: Collection[str] = ()
 
     @property
     def total(self) -> int:
@@ -214,6 +216,15 @@ def result(run: Run) -> object:
     return graph.values(run.tree, backend.returned(ids))
 
 
+def letters(run: Run) -> QuerySet[DeadLetter]:
+    """The dead letters of a run. Those of what a step replaced itself with are no steps; they name the run's first step as their root."""
+    steps = run.steps.values("task_id")
+    own = DeadLetter.objects.filter(task_id__in=steps)
+    # `root_id <> ''` lets the partial index answer; two look-ups joined by OR would read the whole table.
+    below = DeadLetter.objects.exclude(root_id="").filter(root_id__in=steps)
+    return DeadLetter.objects.filter(pk__in=own.order_by().values("pk").union(below.order_by().values("pk")))
+
+
 def cancelled_ids(since: datetime) -> list[str]:
     """Task ids that a cancellation since then must still keep from running: a worker that starts has not heard of them."""
     ended = TaskResult.objects.filter(status__in=ENDED).values("task_id")
@@ -242,8 +253,11 @@ def _progress(run: Run, counts: Counter[State], last: datetime | None, **detail:
     return Progress(overall=state, counts=counts, ended_at=None if moving else last, **detail)
 
 
-def _stopped(run: Run) -> bool:
-    return run.cancelled_at is not None or bool(run.problem)
+def _stopped(run: Run) -> State | None:
+    """The state of steps that have not begun and never will."""
+    if run.cancelled_at is not None:
+        return State.CANCELLED
+    return State.UNSENT if run.problem else None
 
 
 def _exact(runs: list[Run]) -> dict[uuid.UUID, Progress]:
@@ -256,7 +270,8 @@ def _exact(runs: list[Run]) -> dict[uuid.UUID, Progress]:
         states = states_of(run.tree, Facts(results=results, letters=letters, stopped=_stopped(run)))
         times = {task_id: found[task_id][1:] for task_id in states if task_id in found}
         last = max((done for _started, done in times.values()), default=None)
-        exact[run.pk] = _progress(run, Counter(states.values()), last, states=states, times=times)
+        died = states.keys() & letters.keys()
+        exact[run.pk] = _progress(run, Counter(states.values()), last, states=states, times=times, died=died)
     return exact
 
 

@@ -34,8 +34,10 @@ class State(StrEnum):
     BLOCKED = "blocked"
     # It was revoked, or the run was cancelled before it could run.
     CANCELLED = "cancelled"
-    # In a queue, or not sent yet.
+    # Sent, and not begun yet; also what a worker has not told of.
     WAITING = "waiting"
+    # Its turn has not come: something before it is not done. Or the broker never took it.
+    UNSENT = "unsent"
 
 
 class Overall(StrEnum):
@@ -61,8 +63,23 @@ LABELS: Mapping[str, str | Promise] = {
     State.BLOCKED: _("blocked"),
     State.CANCELLED: _("cancelled"),
     State.WAITING: _("waiting"),
+    State.UNSENT: _("not sent yet"),
     Overall.FAILED: _("failed"),
     Overall.NOT_SENT: _("not sent"),
+}
+
+# One sentence a state, shown where the state is.
+MEANING: Mapping[State, str | Promise] = {
+    State.SUCCEEDED: _("It returned."),
+    State.RUNNING: _("A worker has it."),
+    State.RETRYING: _("It raised, and Celery will try it again by itself."),
+    State.REPLAYING: _("Its dead letter was sent again; the outcome is not known yet."),
+    State.DEAD: _("It will not be tried again unless a person replays its dead letter."),
+    State.DISCARDED: _("It died, and somebody gave it up."),
+    State.BLOCKED: _("Something before it is dead. A replay there sets it free."),
+    State.CANCELLED: _("It was cancelled before it could run."),
+    State.WAITING: _("It is in a queue, and no worker has begun it."),
+    State.UNSENT: _("Its turn has not come: something before it is not done."),
 }
 
 ACTIVE = (State.RUNNING, State.RETRYING, State.REPLAYING)
@@ -71,6 +88,7 @@ LOUDEST = (
     State.DEAD,
     *reversed(ACTIVE),
     State.WAITING,
+    State.UNSENT,
     State.DISCARDED,
     State.CANCELLED,
     State.BLOCKED,
@@ -97,7 +115,9 @@ FLOW_AFTER = {
 
 OF_LETTER = {"open": State.DEAD, "replaying": State.REPLAYING, "discarded": State.DISCARDED}
 OF_RESULT = {"SUCCESS": State.SUCCEEDED, "STARTED": State.RUNNING, "REVOKED": State.CANCELLED}
-OF_FLOW = {Flow.BLOCKED: State.BLOCKED, Flow.CANCELLED: State.CANCELLED, Flow.UNFINISHED: State.WAITING}
+OF_FLOW = {Flow.BLOCKED: State.BLOCKED, Flow.CANCELLED: State.CANCELLED, Flow.UNFINISHED: State.UNSENT}
+# What may still begin without a person.
+TO_COME = (State.WAITING, State.UNSENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +128,8 @@ class Facts:
     results: Mapping[str, str]
     # {task id: state of its dead letter}; "resolved" ones don't matter.
     letters: Mapping[str, str]
-    # Somebody cancelled the run, or it was never sent: what has not begun never will.
-    stopped: bool = False
+    # What has not begun never will: somebody cancelled the run, or the broker did not take it. The state of such steps.
+    stopped: State | None = None
 
 
 def states_of(tree: Node, facts: Facts) -> dict[str, State]:
@@ -133,7 +153,7 @@ def _walk(node: Node, before: Flow, facts: Facts, found: dict[str, State]) -> Fl
     return _walk(node["body"], after, facts, found) if node["kind"] == "chord" else after
 
 
-def state_of(status: str | None, letter: str | None, before: Flow, *, stopped: bool) -> State:
+def state_of(status: str | None, letter: str | None, before: Flow, *, stopped: State | None) -> State:
     """One step's state, of its Celery status, its letter's state and what comes down to it."""
     known = OF_LETTER.get(letter or "") or OF_RESULT.get(status or "")
     if known:
@@ -141,7 +161,7 @@ def state_of(status: str | None, letter: str | None, before: Flow, *, stopped: b
     if status == "FAILURE" and before is Flow.DONE:
         return State.DEAD  # its letter is on the way
     if stopped:
-        return State.CANCELLED
+        return stopped
     if status == "RETRY":
         return State.RETRYING
     return OF_FLOW.get(before, State.WAITING)
@@ -167,8 +187,8 @@ def overall(counts: Mapping[State, int], *, cancelled: bool = False, problem: bo
         return Overall.SUCCEEDED
     if present & set(ACTIVE):
         return Overall.RUNNING
-    if State.WAITING in present:
-        return Overall.WAITING if present == {State.WAITING} else Overall.RUNNING
+    if present & set(TO_COME):
+        return Overall.WAITING if present <= set(TO_COME) else Overall.RUNNING
     if not cancelled and present & {State.DEAD, State.DISCARDED}:
         return Overall.FAILED
     return Overall.CANCELLED if State.CANCELLED in present else Overall.FAILED
@@ -176,7 +196,7 @@ def overall(counts: Mapping[State, int], *, cancelled: bool = False, problem: bo
 
 def loudest(counts: Mapping[State, int]) -> State:
     """The state of many steps that are drawn as one."""
-    if counts.get(State.SUCCEEDED) and counts.get(State.WAITING) and not counts.get(State.DEAD):
+    if counts.get(State.SUCCEEDED) and any(map(counts.get, TO_COME)) and not counts.get(State.DEAD):
         return next((state for state in reversed(ACTIVE) if counts.get(state)), State.RUNNING)
     return next(state for state in LOUDEST if counts.get(state))
 

@@ -1,9 +1,10 @@
-/* The whole client side: ticked rows, confirm dialog, fragment poller, live preview, JSON check. Every screen works without it. */
+/* The whole client side: ticked rows, confirm dialog, fragment poller, live preview, JSON check, keys. Every screen works without it. */
 "use strict";
 
 const find = (selector, root = document) => root.querySelector(selector);
 const make = (parent, tag, properties = {}) => Object.assign(parent.appendChild(document.createElement(tag)), properties);
-const words = (text) => (typeof gettext === "function" ? gettext(text) : text);
+const known = document.getElementById("o-words")?.content;
+const words = (text) => known?.querySelector(`[data-word="${CSS.escape(text)}"]`)?.textContent ?? text;
 const dialogOpen = () => find("dialog[open]") !== null;
 
 /* 1. Ticked rows: the bar of actions wakes up, and each button names its number. */
@@ -227,3 +228,42 @@ document.addEventListener("click", async (event) => {
   dialog.showModal();
   close?.focus();
 });
+
+/* 11. Keys: / j k x r ?. Not while somebody types, not with a modifier, and not for who has switched them off. */
+document.documentElement.classList.add("o-js");
+const keys = document.getElementById("o-keys");
+const keysOn = document.getElementById("o-keys-on");
+const rows = () => [...document.querySelectorAll("#result_list tbody tr, .o-rows tbody tr")];
+const linkOf = (row) => find("th a, td a, a", row);
+const rowOf = (element) => element?.closest?.("#result_list tbody tr, .o-rows tbody tr");
+const go = (step) => {
+  const all = rows().filter(linkOf);
+  const next = all[Math.max(0, Math.min(all.length - 1, all.indexOf(rowOf(document.activeElement)) + step))];
+  if (next) linkOf(next).focus();
+};
+const replay = () => {
+  const here = rowOf(document.activeElement) || find("main");
+  const button = find("button[formaction*='replay'], button[data-key=r]", here);
+  if (button && (here.tagName === "TR" || document.querySelectorAll("main button[formaction*='replay'], main button[data-key=r]").length === 1 || button.dataset.key)) button.click();
+};
+const acts = {
+  "/": () => find("#searchbar, input[type=search]:not(#nav-filter)")?.focus(),
+  "j": () => go(1),
+  "k": () => go(-1),
+  "x": () => find("input.action-select", rowOf(document.activeElement) || document.createElement("i"))?.click(),
+  "r": replay,
+  "?": () => keys.showModal(),
+};
+if (keys) {
+  keysOn.checked = localStorage.getItem("o-keys") !== "off";
+  keysOn.addEventListener("change", () => localStorage.setItem("o-keys", keysOn.checked ? "on" : "off"));
+  find("[data-close]", keys).addEventListener("click", () => keys.close());
+  document.addEventListener("click", (event) => { if (event.target.closest?.("[data-keys]")) keys.showModal(); });
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]");
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || dialogOpen() || !acts[event.key]) return;
+    if (!keysOn.checked && event.key !== "?") return;
+    event.preventDefault();
+    acts[event.key]();
+  });
+}

@@ -13,6 +13,11 @@ def configured() -> bool:
     return bool(settings.ADMINS)
 
 
+def recipients() -> str:
+    """To whom it goes, for people."""
+    return ", ".join(address for _, address in settings.ADMINS)
+
+
 def send(notice: Notice) -> None:
     """Mail `notice` to everybody in ADMINS; does nothing when there is nobody.
 

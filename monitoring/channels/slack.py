@@ -1,5 +1,7 @@
 """Slack, by an incoming webhook. Its address is a secret: it is in no message, log line or exception of ours."""
 
+from urllib.parse import urlsplit
+
 import httpx
 from django.conf import settings
 
@@ -11,6 +13,11 @@ TIMEOUT = httpx.Timeout(10, connect=5)
 def configured() -> bool:
     """Whether there is a webhook to send to."""
     return bool(settings.SLACK_WEBHOOK_URL)
+
+
+def recipients() -> str:
+    """To whom it goes, for people: the host alone, for the rest of the address is a secret."""
+    return urlsplit(settings.SLACK_WEBHOOK_URL).hostname or ""
 
 
 def send(notice: Notice) -> None:

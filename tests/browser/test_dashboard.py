@@ -13,5 +13,5 @@ def test_an_empty_dashboard_says_what_to_do_first(page):
 
 
 def test_the_dashboard_is_fit_to_look_at(examine):
-    crowd(30)
+    crowd(12)
     examine("/", "dashboard")

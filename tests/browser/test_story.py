@@ -49,10 +49,10 @@ def chip(page, text):
     return page.locator(".o-chip-l").filter(has_text=re.compile(text, re.IGNORECASE))
 
 
-def test_a_new_user_brings_back_a_chord(visitor, platform, screens):
+def test_a_new_user_brings_back_a_chord(visitor, platform, shoot):
     page = visitor
     sign_in(page, platform)
-    page.screenshot(path=screens / "story-dashboard-empty.png", full_page=True)
+    shoot(page, "story-dashboard-empty")
 
     page.get_by_role("link", name="Pipeline runs", exact=True).first.click()
     page.get_by_role("link", name=re.compile("Start a run|New run|Start")).first.click()
@@ -66,13 +66,13 @@ def test_a_new_user_brings_back_a_chord(visitor, platform, screens):
             re.compile(rf"^{number}\b"), timeout=PATIENCE
         )
     assert fits(page)
-    page.screenshot(path=screens / "run.png")
+    shoot(page, "run", full_page=False)
     run_url = page.url
 
     page.locator("section", has=page.get_by_role("heading", name="Failed steps")).get_by_role("link").first.click()
     expect(page.get_by_role("heading", name="Traceback")).to_be_visible()
     expect(page.get_by_text("mountain.jpg").first).to_be_visible()
-    page.screenshot(path=screens / "story-letter.png", full_page=True)
+    shoot(page, "story-letter")
 
     assert platform.manage("make_sample", "mountain.jpg").returncode == 0
     page.get_by_role("button", name="Replay", exact=True).first.click()
@@ -83,15 +83,15 @@ def test_a_new_user_brings_back_a_chord(visitor, platform, screens):
     expect(chip(page, "succeeded")).to_be_visible(timeout=PATIENCE)
     expect(page.locator(".o-counts .o-chip[data-state=succeeded]")).to_have_text(re.compile(r"^10\b"))
     expect(page.get_by_text('"images": 3')).to_be_visible()
-    page.screenshot(path=screens / "story-run-done.png", full_page=True)
+    shoot(page, "story-run-done")
     assert len(list((platform.var / "uploads").glob("*"))) == 3
 
 
-def test_a_schedule_edited_in_the_admin_takes_effect(visitor, platform, screens):
+def test_a_schedule_edited_in_the_admin_takes_effect(visitor, platform, shoot):
     page = visitor
     sign_in(page, platform)
     page.get_by_role("link", name="Schedules", exact=True).first.click()
-    page.screenshot(path=screens / "story-schedules.png", full_page=True)
+    shoot(page, "story-schedules")
     page.get_by_role("link", name="Example with arguments").click()
     page.get_by_label("On: it runs at these times").check()
     page.locator("[name=every]").fill("1")

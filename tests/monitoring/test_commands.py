@@ -1,4 +1,5 @@
 import json
+import signal
 import uuid
 from datetime import timedelta
 
@@ -8,7 +9,7 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from deadletters.models import State
-from tests.processes import manage
+from tests.processes import Process, manage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -69,3 +70,30 @@ def test_a_deployment_that_tells_nobody_is_warned_of(settings):
     settings.SLACK_WEBHOOK_URL = "https://hooks.example.com/a"
     assert "monitoring.W001" not in {found.id for found in run_checks(include_deployment_checks=True)}
     assert "monitoring.W001" not in {found.id for found in run_checks()}
+
+
+def test_status_looks_again_until_it_is_stopped(letter, tmp_path):
+    watching = Process(
+        "manage.py",
+        "status",
+        "--watch",
+        "0.5",
+        "--json",
+        log=tmp_path / "watch.log",
+        BROKER_URL="redis://127.0.0.1:1/0",
+    )
+    try:
+        watching.wait_for('"open": 0')
+        letter()
+        watching.wait_for('"open": 1')
+    finally:
+        assert watching.stop(signal.SIGINT) == 1
+    looks = [json.loads(line) for line in watching.output.splitlines() if line.startswith("{")]
+    assert [looks[0]["open"], looks[-1]["open"]] == [0, 1]
+
+
+@pytest.mark.parametrize("seconds", ["0", "soon", "-3"])
+def test_status_refuses_what_is_no_number_of_seconds(seconds):
+    done = manage("status", f"--watch={seconds}")
+    assert done.returncode == 2
+    assert "is no number of seconds" in done.stderr

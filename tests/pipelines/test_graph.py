@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import graph
-from pipelines.layout import HEIGHT, STACK_HEIGHT, WIDEST, WIDTH, outline, picture
+from pipelines.layout import HEIGHT, LONGEST, STACK_HEIGHT, WIDEST, WIDTH, outline, picture
 from pipelines.states import Facts, Overall, State, overall, states_of
 
 canvases = st.recursive(
@@ -39,7 +39,9 @@ def runs(draw):
     ids = [leaf["task_id"] for leaf in graph.leaves(tree)]
     results = {i: status for i in ids if (status := draw(st.sampled_from(STATUSES)))}
     letters = {i: letter for i in ids if (letter := draw(st.sampled_from(LETTERS)))}
-    return tree, Facts(results=results, letters=letters, stopped=draw(st.booleans()))
+    return tree, Facts(
+        results=results, letters=letters, stopped=draw(st.sampled_from([None, State.CANCELLED, State.UNSENT]))
+    )
 
 
 @given(trees())
@@ -110,7 +112,7 @@ def test_what_never_got_a_row_behind_a_death_is_blocked_too():
 def test_a_replay_makes_what_is_behind_it_wait_again():
     tree, (one, two) = tree_of(chain(*map(Signature, "ab")))
     states = states_of(tree, Facts(results={one: "PENDING", two: "PENDING"}, letters={one: "replaying"}))
-    assert states == {one: State.REPLAYING, two: State.WAITING}
+    assert states == {one: State.REPLAYING, two: State.UNSENT}
     assert overall(Counter(states.values())) is Overall.RUNNING
 
 
@@ -122,7 +124,7 @@ def test_a_death_beside_running_work_is_not_the_end():
 
 def test_a_cancelled_run_does_not_wait():
     tree, (one, two, three) = tree_of(chain(*map(Signature, "abc")))
-    states = states_of(tree, Facts(results={one: "STARTED", two: "RETRY"}, letters={}, stopped=True))
+    states = states_of(tree, Facts(results={one: "STARTED", two: "RETRY"}, letters={}, stopped=State.CANCELLED))
     assert states == {one: State.RUNNING, two: State.CANCELLED, three: State.CANCELLED}
     assert overall(Counter({State.CANCELLED: 2, State.SUCCEEDED: 1}), cancelled=True) is Overall.CANCELLED
 
@@ -165,3 +167,11 @@ def test_a_wide_group_of_equal_chains_folds_step_by_step():
 def test_a_group_as_wide_as_allowed_is_drawn_in_full():
     tree, _ids = tree_of(group(Signature("a") for _ in range(WIDEST)))
     assert len(picture(tree, states_of(tree, Facts(results={}, letters={}))).boxes) == WIDEST
+
+
+def test_a_long_chain_folds_its_middle_and_keeps_both_ends():
+    tree, ids = tree_of(chain(Signature(f"step{number}") for number in range(1000)))
+    drawn = picture(tree, states_of(tree, Facts(results={}, letters={})))
+    assert len(drawn.boxes) == LONGEST
+    assert (drawn.boxes[0].key, drawn.boxes[-1].key) == (ids[0], ids[-1])
+    assert sum(box.total for box in drawn.boxes) == 1000

@@ -204,3 +204,44 @@ def test_the_list_asks_as_much_for_many_rows_as_for_few(boss, worker, mended):
     filtered = boss.get(f"{LIST}?pipeline=arithmetic").content.decode()
     assert filtered.count("4 / 4") == 4
     assert "1 dead" not in filtered
+
+
+def test_a_box_of_the_graph_replays_its_own_dead_steps(boss, worker, mended):
+    run = runs.start("test-mends", {"path": str(mended)})
+    ended(run)
+    letter = eventually(DeadLetter.objects.first)
+    replay = reverse("admin:pipelines_run_replay", args=[run.pk])
+    assert f'id="node-{letter.task_id}"' in boss.get(page_of(run)).content.decode()
+    boss.post(replay, {"node": run.steps.first().task_id})  # the box before the dead one
+    letter.refresh_from_db()
+    assert letter.state == "open"
+    mended.write_text("back")
+    boss.post(replay, {"node": letter.task_id})
+    assert ended(run).overall is Overall.SUCCEEDED
+
+
+def test_the_timeline_tells_wait_and_run_apart(boss, worker):
+    run = runs.start("arithmetic", {})
+    ended(run)
+    page = boss.get(f"{page_of(run)}?view=timeline").content.decode()
+    assert page.count('class="wait"') >= len(run.steps.all())
+    assert 'class="o-dag"' not in page
+    assert " style=" not in page
+
+
+def test_ten_thousand_steps_are_shown_by_the_hundred(boss):
+    tree = {"kind": "group", "task_id": "g", "children": [{"kind": "task", "task_id": f"t{n}", "task": "a", "label": "a"} for n in range(10_000)]}  # fmt: skip
+    run = Run.objects.create(pipeline="wide", tree=tree, result_id="g")
+    page = boss.get(f"{page_of(run)}?part=99").content.decode()
+    assert "9,901 to 10,000 of 10,000" in page
+    assert len(page) < 150_000
+
+
+def test_a_run_is_found_by_its_id_by_a_task_of_it_and_by_its_pipeline(boss):
+    tree = {"kind": "task", "task_id": "5f0c5b0e-7a0b-4a56-9c0b-111111111111", "task": "a", "label": "a"}
+    run = Run.objects.create(pipeline="arithmetic", tree=tree, result_id="x")
+    run.steps.create(position=0, task_id=tree["task_id"], task_name="a")
+    Run.objects.create(pipeline="images", tree={**tree, "task_id": "t"}, result_id="y")
+    for text in (str(run.pk), tree["task_id"], "ARITH"):
+        assert [row.pk for row in boss.get(LIST, {"q": text}).context["cl"].result_list] == [run.pk]
+    assert "Nothing matches" in boss.get(LIST, {"q": "nothing-like-it"}).content.decode()

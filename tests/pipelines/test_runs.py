@@ -110,7 +110,7 @@ def test_a_run_that_the_broker_refuses_does_not_look_alive(monkeypatch):
     assert run.problem == "Connection refused"
     progress = runs.progress(run)
     assert progress.overall is Overall.NOT_SENT
-    assert progress.counts == {State.CANCELLED: 4}
+    assert progress.counts == {State.UNSENT: 4}
     assert not progress.moving
     assert runs.overview([run])[run.pk].counts == progress.counts
 

@@ -204,8 +204,8 @@ def test_a_ping_finds_who_is_alive_and_then_who_fell_silent(worker, tmp_path, mo
 
 def test_callers_at_once_share_one_ping(worker, monkeypatch):
     asked = []
-    real = workers.ping
-    monkeypatch.setattr(workers, "ping", lambda: asked.append(1) or real())
+    real = workers.members
+    monkeypatch.setattr(workers, "members", lambda: asked.append(1) or real())
     pings = Pings()
     callers = [threading.Thread(target=pings.workers) for _ in range(6)]
     for caller in callers:

@@ -1,5 +1,7 @@
 import json
-from argparse import RawDescriptionHelpFormatter
+import signal
+import time
+from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -7,10 +9,15 @@ from django.core.management.base import BaseCommand, CommandParser
 from monitoring import dashboard, tiles
 
 EXAMPLES = """examples:
-  manage.py status            the dashboard's figures
-  manage.py status --json     the same, for scripts
+  manage.py status               the dashboard's figures
+  manage.py status --watch       the same, again every 5 seconds until Ctrl-C
+  manage.py status --watch 60    every minute
+  manage.py status --json        for scripts; with --watch one line a look
 
-Exit status: 0 all is well, 1 something is wrong (the last lines say what), 2 PostgreSQL is away."""
+Exit status: 0 all is well, 1 something is wrong (the last lines say what), 2 PostgreSQL is away. With --watch that of the last look."""
+
+# Clears a terminal and goes to its first line.
+CLEAR = "\x1b[2J\x1b[H"
 
 
 class Command(BaseCommand):
@@ -22,16 +29,47 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+        parser.add_argument(
+            "--watch", nargs="?", type=_seconds, const=5.0, metavar="SECONDS", help="look again, every 5 seconds"
+        )
 
     def handle(self, *_: Any, **options: Any) -> None:
+        every, as_json = options["watch"], options["json"]
+        if every:
+            for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job begins with the first one ignored
+                signal.signal(number, signal.default_int_handler)
+        wrong = self._look(as_json=as_json, watching=bool(every))
+        try:
+            while every:
+                time.sleep(every)
+                wrong = self._look(as_json=as_json, watching=True)
+        except KeyboardInterrupt:
+            pass
+        if wrong:
+            raise SystemExit(1)
+
+    def _look(self, *, as_json: bool, watching: bool) -> bool:
+        """Print once; returns whether something is wrong."""
         figures = dashboard.figures()
         troubles = tiles.troubles(figures)
-        if options["json"]:
-            self.stdout.write(json.dumps({**dashboard.as_dict(figures), "troubles": troubles}, indent=2))
+        if as_json:
+            text = json.dumps({**dashboard.as_dict(figures), "troubles": troubles}, indent=None if watching else 2)
         else:
-            for tile in tiles.tiles(figures):
-                self.stdout.write(f"{tile.title:<20} {tile.value:>12}   {tile.note}")
-            for trouble in troubles:
-                self.stdout.write(f"! {trouble}")
-        if troubles:
-            raise SystemExit(1)
+            lines = [f"{tile.title:<20} {tile.value:>12}   {tile.note}" for tile in tiles.tiles(figures)]
+            lines += [f"{error.open!s:>8}  {error.task_name or '–'}  {error.name}" for error in figures.errors]
+            text = "\n".join([*lines, *(f"! {trouble}" for trouble in troubles)])
+            if watching and self.stdout.isatty():
+                text = CLEAR + text
+        self.stdout.write(text)
+        self.stdout.flush()
+        return bool(troubles)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0.5 <= seconds <= 86_400:
+        raise ArgumentTypeError(f"{text!r} is no number of seconds; write one from 0.5 to 86400")
+    return seconds

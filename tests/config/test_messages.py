@@ -1,0 +1,85 @@
+"""What people read is translated, and the compiled files are those of their sources."""
+
+import gettext
+import io
+import re
+
+import pytest
+from django.conf import settings
+
+from config.messages import broken, compile_mo, found, missing, read_po, write_po
+from deadletters.models import Cause
+from deadletters.models import State as LetterState
+from pipelines.states import State
+
+PO = settings.BASE_DIR / "locale/ja/LC_MESSAGES/django.po"
+
+
+def test_every_message_has_a_japanese_translation_with_the_same_placeholders():
+    known = read_po(PO.read_text())
+    assert missing(found(), known) == []
+    assert broken(known) == []
+
+
+def test_the_compiled_file_is_that_of_its_source():
+    assert PO.with_suffix(".mo").read_bytes() == compile_mo(read_po(PO.read_text()))
+
+
+def test_what_is_written_is_what_was_read():
+    known = {('a "b"\n\\c',): 'あ\\"い"\n', ("%d cat", "%d cats"): "猫 %d 匹"}
+    assert read_po(write_po(known, dict.fromkeys(known, "x.py"))) == known
+    catalog = gettext.GNUTranslations(io.BytesIO(compile_mo(known)))
+    assert catalog.gettext('a "b"\n\\c') == 'あ\\"い"\n'
+    assert catalog.ngettext("%d cat", "%d cats", 1) == "猫 %d 匹"
+
+
+def test_a_translation_that_names_another_placeholder_is_found():
+    assert broken({("%(number)s left",): "残り %(nubmer)s"}) == [("%(number)s left",)]
+
+
+def test_every_word_of_the_script_is_in_the_page_s_template():
+    said = set(re.findall(r'words\("([^"]+)"\)', (settings.BASE_DIR / "static/ops.js").read_text()))
+    template = (settings.BASE_DIR / "templates/admin/_words.html").read_text()
+    assert said == set(re.findall(r'data-word="([^"]+)"', template))
+
+
+@pytest.mark.django_db
+def test_the_console_speaks_the_reader_s_language_and_remembers_the_choice(client, admin_user):
+    client.force_login(admin_user)
+    assert "Dead letters" in client.get("/").content.decode()
+    assert "デッドレター" in client.get("/", headers={"Accept-Language": "ja,en;q=0.5"}).content.decode()
+    client.post("/language/setlang/", {"language": "ja", "next": "/"})
+    page = client.get("/").content.decode()
+    assert '<html lang="ja"' in page
+    assert "デッドレター" in page
+
+
+@pytest.mark.django_db
+def test_the_help_holds_every_section_that_a_screen_links_to(client, admin_user):
+    client.force_login(admin_user)
+    page = client.get("/help/").content.decode()
+    anchors = set(re.findall(r'id="([\w-]+)"', page))
+    linked = set()
+    for path in (settings.BASE_DIR / "templates").rglob("*.html"):
+        linked |= set(re.findall(r'_help\.html" with page="([\w-]+)"', path.read_text()))
+    assert linked
+    assert linked <= anchors
+    assert {f"causes-of-death-{cause}" for cause in Cause.values} <= anchors
+    assert {f"states-of-a-letter-{state}" for state in LetterState.values} <= anchors
+    assert {f"states-of-a-step-{state}" for state in State} <= anchors
+    assert "<script" not in page.split("<article")[1].split("</article>")[0]
+    assert client.get("/help/words/").status_code == 200
+    assert client.get("/help/nothing/").status_code == 404
+
+
+def test_markdown_escapes_what_is_no_markup():
+    from config.markdown import render
+
+    html = render(
+        "# A <b>\n\nSay `<i>` and [x](javascript:alert) **y**.\n\n| a | b |\n|---|---|\n| one | `two` |\n\n- p\n  q\n- r"
+    )
+    assert "<b>y</b>" in html
+    assert "&lt;i&gt;" in html
+    assert "javascript" not in html
+    assert '<tr id="a-b-one">' in html
+    assert "<li>p q</li><li>r</li>" in html
