@@ -15,6 +15,19 @@ from tests.tasks import count_run, die, die_unless
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 
 
+@pytest.fixture(autouse=True)
+def nothing_on_its_way():
+    """What a test sent has ended before the next one begins: a late death would be a letter of that one."""
+    yield
+
+    def ended():
+        for one in Redrive.objects.all():
+            tally.tally(one)
+        return not RedriveItem.objects.filter(outcome=RedriveItem.Outcome.SENT).exists()
+
+    eventually(ended, what="every outcome")
+
+
 def buried(count, send):
     """`count` open letters of tasks that really died."""
     for number in range(count):
