@@ -24,7 +24,7 @@ OURS, SINGLE = "Redeliver, redrive, Redis", "Redeliver, single replays, Redis"
 ADMIN, RQ = "Celery admin action (`send_task` + `save`), Redis", "RQ, requeue all"
 OURS_RABBIT, ADMIN_RABBIT = "Redeliver, redrive, RabbitMQ, confirmed", "Celery admin action, RabbitMQ, confirmed"
 # Peers that go row by row get fewer rows: their rate does not depend on it.
-_FEW = 2_000
+_FEW = 1_000
 
 
 class Stage:

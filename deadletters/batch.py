@@ -8,7 +8,7 @@ from celery import current_app
 from django.db import connection
 from django.db.models import Exists, OuterRef
 
-from deadletters import workflow
+from deadletters import preflight, workflow
 from deadletters.claim import message
 from deadletters.envelope import COPY_HEADER, REPLAY_HEADER, NoEnvelope
 from deadletters.models import DeadLetter, Redrive, RedriveItem, State
@@ -23,7 +23,7 @@ _CLAIM = f"""
         UPDATE {_LETTERS} AS letter
            SET state = 'replaying', replay_number = replay_number + 1, claimed_at = now(), sent_at = now(), started_copy = NULL
          WHERE id = ANY(%(ids)s) AND state = 'open'
-        RETURNING id, task_id, queue, priority, headers, properties, body, content_type, content_encoding, replay_number
+        RETURNING id, task_id, queue, priority, headers, properties, body, content_type, content_encoding, replay_number, task_name
     ), item AS (
         INSERT INTO {_ITEMS} (redrive_id, dead_letter_id, replay_number, outcome, why)
         SELECT %(redrive)s, id, replay_number, 'sent', '' FROM claimed
@@ -31,7 +31,7 @@ _CLAIM = f"""
     SELECT id, task_id, queue, priority,
            (headers || jsonb_build_object('retries', 0, 'eta', NULL, 'expires', NULL,
                                           '{REPLAY_HEADER}', replay_number, '{COPY_HEADER}', gen_random_uuid()))::text,
-           jsonb_strip_nulls(properties - 'expiration')::text, body, content_type, content_encoding
+           jsonb_strip_nulls(properties - 'expiration')::text, body, content_type, content_encoding, task_name
       FROM claimed ORDER BY id
 """  # noqa: S608
 _SKIP = f"""
@@ -61,21 +61,33 @@ def next_ids(redrive: Redrive, room: int) -> list[int]:
     return list(mine.order_by("pk").values_list("pk", flat=True)[:room])
 
 
-def claim_slice(redrive: Redrive, ids: Sequence[int], blocked: dict[int, str]) -> Slice:
-    """Claim those of these letters that are open and not blocked, and re-open their workflows; part of the caller's transaction."""
-    wanted = [pk for pk in ids if pk not in blocked]
+def claim_slice(redrive: Redrive, ids: Sequence[int]) -> Slice:
+    """Claim those of these letters that are open, and re-open their workflows; part of the caller's transaction.
+
+    What should not be sent is released again within it, so that nobody ever sees it claimed.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, {"redrive": redrive.pk, "ids": wanted})
-        ready = [Ready._make((*row[:6], bytes(row[6]), *row[7:])) for row in cursor.fetchall()]
-    alone = [message for message in ready if message.body.endswith(workflow.ALONE)]
-    if len(alone) < len(ready):
-        others, stuck = _claim_workflows([one.letter_id for one in ready if not one.body.endswith(workflow.ALONE)])
-    else:
-        others, stuck = [], {}
-    _reset([message.task_id for message in alone])
-    skipped = {**blocked, **stuck}
-    skip(redrive, skipped)
+        cursor.execute(_CLAIM, {"redrive": redrive.pk, "ids": list(ids)})
+        rows = [(Ready._make((*row[:6], bytes(row[6]), *row[7:9])), row[9]) for row in cursor.fetchall()]
+    skipped = preflight.blocked([_candidate(ready, task_name) for ready, task_name in rows])
+    mine = [ready for ready, _task_name in rows if ready.letter_id not in skipped]
+    alone = [ready for ready in mine if ready.body.endswith(workflow.ALONE)]
+    others: list[Ready] = []
+    if len(alone) < len(mine):
+        others, stuck = _open_workflows([ready.letter_id for ready in mine if not ready.body.endswith(workflow.ALONE)])
+        skipped |= stuck
+    _reset([ready.task_id for ready in alone])
+    if skipped:
+        with connection.cursor() as cursor:
+            cursor.execute(_RELEASE, {"ids": list(skipped)})
+        skip(redrive, skipped)
     return Slice(sorted([*alone, *others]), skipped)
+
+
+def _candidate(ready: Ready, task_name: str) -> preflight.Candidate:
+    return preflight.Candidate(
+        ready.letter_id, ready.task_id, task_name, ready.queue, ready.body, ready.content_type, ready.content_encoding
+    )
 
 
 def skip(redrive: Redrive, why: dict[int, str]) -> None:
@@ -111,19 +123,11 @@ def _readable(letters: Iterable[DeadLetter]) -> Iterator[Ready]:
             yield Ready.of(letter, message(letter))
 
 
-def _claim_workflows(ids: Collection[int]) -> tuple[list[Ready], dict[int, str]]:
-    """The letters that have something behind them, or whose body must be decoded first."""
+def _open_workflows(ids: Collection[int]) -> tuple[list[Ready], dict[int, str]]:
+    """The letters that have something behind them, or whose message must be opened first; and why others cannot be replayed."""
     letters = list(DeadLetter.objects.filter(pk__in=ids))
     stuck: dict[int, str] = {letter.pk: why for letter, why in workflow.reopen(letters)}
-    others: list[Ready] = []
-    for letter in letters:
-        if letter.pk in stuck:
-            continue
-        others.append(Ready.of(letter, message(letter)))
-    if stuck:
-        with connection.cursor() as cursor:
-            cursor.execute(_RELEASE, {"ids": list(stuck)})
-    return others, stuck
+    return [Ready.of(letter, message(letter)) for letter in letters if letter.pk not in stuck], stuck
 
 
 def _reset(task_ids: Sequence[str]) -> None:

@@ -17,9 +17,9 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from deadletters import preflight
 from deadletters.batch import claim_slice, next_ids, skip, unsettled
 from deadletters.claim import take_back
+from deadletters.cluster import inspection
 from deadletters.faults import fault
 from deadletters.models import DeadLetter, Redrive, RedriveItem
 from deadletters.publish import Publisher, Ready, Unsent
@@ -74,6 +74,7 @@ class Driver:
     # --- Send --------------------------------------------------------------------------------------------------------
 
     def _send(self, room: int, paid_until: datetime | None) -> float | None:
+        inspection.cluster()  # asked now, if its answer is old: no row is locked meanwhile
         try:
             with transaction.atomic():
                 mine = Redrive.objects.filter(pk=self.redrive_id, driver=self.token, state__in=SENDS)
@@ -84,7 +85,7 @@ class Driver:
                 if not ids:
                     mine.update(state=Redrive.State.WATCHING, moved_at=timezone.now())
                     return None
-                slice_ = claim_slice(redrive, ids, preflight.blocked(ids))
+                slice_ = claim_slice(redrive, ids)
                 mine.update(cursor=ids[-1], skipped=F("skipped") + len(slice_.skipped), paid_until=paid_until)
                 fault("redrive.claiming")
         except OperationalError:

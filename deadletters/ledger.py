@@ -8,10 +8,10 @@ from dataclasses import fields
 from datetime import datetime
 from uuid import UUID
 
-from django.db import Error, close_old_connections, connection
+from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection
 from kombu.utils.json import dumps, loads
 
-from deadletters import seal
+from deadletters import breaker, seal
 from deadletters.envelope import Envelope
 from deadletters.models import Cause
 from deadletters.record import Death
@@ -28,21 +28,34 @@ def open_entry(worker_id: UUID, death: Death) -> int | None:
 
     None when PostgreSQL is away: the task runs all the same, and only its worker's loss meanwhile would go unseen.
     """
+    if breaker.is_away():
+        logger.warning("worker.start_not_noted", extra={"task_id": death.task_id, "reason": "PostgreSQL is away"})
+        return None
     _renew()
     try:
         return EarlyStart.objects.create(worker_id=worker_id, record=pack(death)).pk
     except Error as problem:
+        _note_absence(problem)
         logger.warning("worker.start_not_noted", extra={"task_id": death.task_id, "reason": str(problem)})
         return None
 
 
 def close_entry(key: int) -> None:
     """The task has ended, somehow. Never raises."""
+    if breaker.is_away():
+        _to_delete.add(key)
+        return
     _renew()
     try:
         EarlyStart.objects.filter(pk=key).delete()
-    except Error:
+    except Error as problem:
+        _note_absence(problem)
         _to_delete.add(key)
+
+
+def _note_absence(problem: Error) -> None:
+    if isinstance(problem, (OperationalError, InterfaceError)):
+        breaker.trip()  # the event loop does not ask again for a while
 
 
 def settle() -> None:

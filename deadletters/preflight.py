@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import current_app, states
 from django.utils import timezone
@@ -95,24 +95,30 @@ def preflight(letters: Iterable[DeadLetter], cluster: Cluster | None = None) -> 
     return checks
 
 
-def blocked(ids: Sequence[int]) -> dict[int, str]:
-    """Which of these letters a redrive leaves out, and why. The chords of those that have one are looked at when they are claimed."""
-    columns = ("pk", "task_id", "task_name", "queue", "body", "content_type", "content_encoding")
-    rows = DeadLetter.objects.filter(pk__in=ids).values_list(*columns)
+class Candidate(NamedTuple):
+    """What is looked at of a letter that a redrive has in its hands; an empty body is sealed, or was not kept."""
+
+    pk: int
+    task_id: str
+    task_name: str
+    queue: str
+    body: bytes
+    content_type: str
+    content_encoding: str
+
+
+def blocked(candidates: Sequence[Candidate]) -> dict[int, str]:
+    """Which of these letters a redrive leaves out, and why. The chords of those that have one are looked at when they are opened."""
     cluster, found = inspection.cluster(), {}
-    ready = succeeded([row[1] for row in rows])
-    for pk, task_id, task_name, queue, body, kind, encoding in rows:
-        if task_id in ready:
-            found[pk] = _("It has succeeded meanwhile: its result is there.")
-        elif (
-            why := _no_message(task_id, queue)
-            or unknown(task_name, cluster)
-            or _unfit(task_name, bytes(body), kind, encoding)
-        ):
-            found[pk] = why
-    # Sealed, or not kept.
-    hidden = [row[0] for row in rows if not row[4] and row[0] not in found]
-    found |= {letter.pk: why for letter in DeadLetter.objects.filter(pk__in=hidden) if (why := _unreadable(letter))}
+    ready = succeeded([one.task_id for one in candidates])
+    for one in candidates:
+        if one.task_id in ready:
+            found[one.pk] = _("It has succeeded meanwhile: its result is there.")
+        elif why := _no_message(one.task_id, one.queue) or unknown(one.task_name, cluster) or _unfit(one):
+            found[one.pk] = why
+    hidden = [one.pk for one in candidates if not one.body and one.pk not in found]
+    if hidden:
+        found |= {letter.pk: why for letter in DeadLetter.objects.filter(pk__in=hidden) if (why := _unreadable(letter))}
     return found
 
 
@@ -124,16 +130,16 @@ def _unreadable(letter: DeadLetter) -> str:
     return misfit(letter.task_name, arguments) if arguments else ""
 
 
-def _unfit(task_name: str, body: bytes, content_type: str, content_encoding: str) -> str:
-    if content_type == "application/json" and content_encoding == "utf-8":
+def _unfit(one: Candidate) -> str:
+    if one.content_type == "application/json" and one.content_encoding == "utf-8":
         # How many and which names is all that is asked: no need to make dates of what is marked as one. A third of the time.
         try:
-            args, kwargs, _embed = json.loads(body)
-            return misfit(task_name, Arguments(args=args, kwargs=kwargs, embed={}))
+            args, kwargs, _embed = json.loads(one.body)
+            return misfit(one.task_name, Arguments(args=args, kwargs=kwargs, embed={}))
         except (TypeError, ValueError):
             return ""
-    arguments = Envelope.decode(body, content_type, content_encoding) if body else None
-    return misfit(task_name, arguments) if arguments else ""
+    arguments = Envelope.decode(one.body, one.content_type, one.content_encoding) if one.body else None
+    return misfit(one.task_name, arguments) if arguments else ""
 
 
 def succeeded(task_ids: Sequence[str]) -> set[str]:

@@ -15,7 +15,7 @@ from celery.worker.request import Request
 from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
-from deadletters import heartbeats, ledger, poison
+from deadletters import breaker, heartbeats, ledger, poison
 from deadletters.envelope import REPLAY_HEADER, Envelope
 from deadletters.models import Cause
 from deadletters.record import Death
@@ -89,7 +89,7 @@ class StartingRequest(Request):  # type: ignore[misc]  # celery.worker ships no 
 
     def _is_poison(self) -> bool:
         """Whether this message was begun so often already that it must not take the next worker down; if so it is buried."""
-        if not self.delivery_info["redelivered"] or self._is_counted:
+        if not self.delivery_info["redelivered"] or self._is_counted or breaker.is_away():
             return False
         self._is_counted = True
         limit = poison.limit_of(self.task)

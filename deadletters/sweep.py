@@ -149,7 +149,7 @@ def _fail_again(before: datetime) -> int:
 
 def _batches(letters: QuerySet[DeadLetter], limit: int | None = None) -> Iterator[list[DeadLetter]]:
     """Without their bodies, which only a few of them need."""
-    rows = letters.defer("body", "traceback")[:limit].iterator(chunk_size=_BATCH)
+    rows = letters.defer("body", "headers", "properties", "sealed", "traceback")[:limit].iterator(chunk_size=_BATCH)
     while batch := list(islice(rows, _BATCH)):
         yield batch
 

@@ -30,14 +30,17 @@ _RENEWED = ("status", "content_type", "content_encoding", "result", "date_done",
 
 _TABLE = TaskResult._meta.db_table
 # S608: every name is ours; all values are parameters. A late failure (a copy after a visibility time-out, a worker lost after its
-# child stored SUCCESS) never overwrites a success.
+# child stored SUCCESS) never overwrites a success; and a late STARTED or RETRY no failure: the next attempt, in another process, may have
+# died before this one has said that it will be tried again. A replay sets the row back to PENDING first.
 _STORE = f"""
     INSERT INTO {_TABLE} (task_id, date_created, {", ".join(_KEPT + _RENEWED)})
     VALUES (%s, %s, {", ".join(["%s"] * len(_KEPT + _RENEWED))})
     ON CONFLICT (task_id) DO UPDATE SET
         {", ".join(f"{name} = COALESCE(excluded.{name}, {_TABLE}.{name})" for name in _KEPT)},
         {", ".join(f"{name} = excluded.{name}" for name in _RENEWED)}
-    WHERE {_TABLE}.status <> 'SUCCESS' OR excluded.status = 'SUCCESS'
+    WHERE excluded.status = 'SUCCESS'
+       OR {_TABLE}.status <> 'SUCCESS'
+          AND ({_TABLE}.status NOT IN ('FAILURE', 'REVOKED') OR excluded.status NOT IN ('STARTED', 'RETRY'))
 """  # noqa: S608
 
 # What nearly every task's meta is: no children, nothing of its own.

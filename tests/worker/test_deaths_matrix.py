@@ -199,7 +199,7 @@ def test_the_envelope_of_a_chord_part_is_the_whole_message(dead):
     headers = envelope.headers
     assert (headers["tenant"], headers["timelimit"], headers["group_index"]) == ("t-1", [30, 20], 1)
     assert (headers["group"], headers["root_id"], headers["id"]) == (letter.group_id, letter.root_id, letter.task_id)
-    assert (headers["stamps"]["batch"], headers["expires"] is not None) == (["b-1"], True)
+    assert (headers["stamps"]["batch"], headers["expires"] is not None) == ("b-1", True)
     assert (envelope.properties["priority"], letter.priority) == (4, 4)
     assert (envelope.queue, envelope.routing_key) == ("matrix", "matrix")
     assert (envelope.content_type, envelope.content_encoding) == ("application/json", "utf-8")

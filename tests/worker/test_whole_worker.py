@@ -131,6 +131,7 @@ def test_a_worker_that_was_only_stopped_makes_no_second_letter_and_its_late_succ
     assert tasks.echo.apply_async([1], queue=folder.name).get(timeout=30) == 1
 
 
+@on_redis
 def test_a_worker_that_dies_in_a_chord_lets_it_be_completed_by_a_replay(workers, folder):
     first = workers()
     log, release = folder / "log", folder / "release"
@@ -150,6 +151,7 @@ def test_a_worker_that_dies_in_a_chord_lets_it_be_completed_by_a_replay(workers,
     assert DeadLetter.objects.count() == 1
 
 
+@on_redis
 def test_nobody_is_taken_for_dead_when_postgresql_heard_nobody(workers, folder):
     workers(), workers()
     held = Held(folder, early())
