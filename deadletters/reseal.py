@@ -1,5 +1,6 @@
 """Seal stored payloads with the newest key, and mask stored texts by today's names."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ from django.db import connection, transaction
 
 from deadletters import seal
 from deadletters.envelope import Envelope, NoEnvelope
-from deadletters.models import DeadLetter
+from deadletters.models import DeadLetter, Original
 from deadletters.redact import redactor
 
 # Rows that are locked and in memory at once; a body may be megabytes.
@@ -26,7 +27,7 @@ Tell = Callable[["Resealed"], None]
 class Resealed:
     """What was done (or would be)."""
 
-    # Letters that are now as they should be, and were not.
+    # Letters, and originals of edited ones, that are now as they should be, and were not.
     done: int = 0
     # Their key is lost: they stay as they are.
     lost: int = 0
@@ -50,7 +51,27 @@ def reseal(*, mask: bool = False, dry_run: bool = False, tell: Tell = lambda _so
         resealed.busy += len(batch) - len(rows)
         after = batch[-1]
         tell(resealed)
+    _reseal_originals(newest, resealed, dry_run=dry_run)
     return resealed
+
+
+def _reseal_originals(newest: str, resealed: Resealed, *, dry_run: bool) -> None:
+    """What letters were before somebody edited them holds the same secrets."""
+    for original in Original.objects.exclude(seal_key=newest).iterator(chunk_size=_BATCH):
+        stored = {name: getattr(original, name) for name in ("headers", "properties", "body", "sealed", "seal_key")}
+        try:
+            payload = Envelope.of(DeadLetter(**stored)).columns()
+        except NoEnvelope:
+            resealed.lost += 1
+            continue
+        resealed.done += 1
+        if not dry_run:
+            payload = {
+                **payload,
+                "headers": json.loads(payload["headers"]),
+                "properties": json.loads(payload["properties"]),
+            }
+            Original.objects.filter(pk=original.pk).update(**payload)
 
 
 def _row(letter: DeadLetter, newest: str, resealed: Resealed) -> tuple[Any, ...] | None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from deadletters import seal
 from deadletters.capture import _columns, capture
 from deadletters.envelope import Envelope, NoEnvelope
-from deadletters.models import Cause, DeadLetter
+from deadletters.models import Cause, DeadLetter, Original
 from deadletters.record import Death
 from tests.deadletters.letters import letter
 
@@ -83,6 +83,18 @@ def test_rotation_brings_every_letter_under_the_newest_key(settings, capsys):
     assert Envelope.of(plain) == before
     call_command("reseal_dead_letters", "--json")
     assert json.loads(capsys.readouterr().out)["done"] == 0
+
+
+@pytest.mark.django_db
+def test_what_a_letter_was_before_an_edit_is_sealed_anew_too(settings):
+    edited = letter()
+    body = bytes(edited.body)
+    Original.objects.create(dead_letter=edited, replay_number=1, headers=edited.headers, body=body)
+    settings.DEADLETTERS_KEYS = [NEW]
+    call_command("reseal_dead_letters")
+    original = Original.objects.get()
+    assert (bytes(original.body), original.headers, original.seal_key) == (b"", {}, seal.key_id(NEW))
+    assert seal.unseal(bytes(original.sealed), original.seal_key).endswith(body)
 
 
 @pytest.mark.django_db
