@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deadletters import seal
-from deadletters.capture import _columns, capture
+from deadletters.capture import capture
 from deadletters.envelope import Envelope, NoEnvelope
 from deadletters.models import Cause, DeadLetter, Original
-from deadletters.record import Death
+from deadletters.record import Death, Record
 from tests.deadletters.letters import letter
 
 OLD, NEW = seal.new_key(), seal.new_key()
@@ -44,7 +44,7 @@ def test_whatever_is_sealed_is_opened_by_its_key_and_by_no_other(payload):
 
 def test_the_row_of_a_sealed_letter_holds_no_secret_wherever_it_is_written(settings):
     settings.DEADLETTERS_KEYS = [NEW, OLD]
-    row = _columns(death())
+    row = Record.of(death()).row
     assert "hunter2" not in repr(row)
     assert b"hunter2" not in row["sealed"]
     assert (row["task_id"], row["queue"], row["priority"], row["seal_key"]) == ("t-1", "default", 3, seal.key_id(NEW))
