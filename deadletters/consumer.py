@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from celery.exceptions import BackendError, NotRegistered
+from celery.exceptions import BackendError, InvalidTaskError, NotRegistered
 from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
 from django.db import DatabaseError, close_old_connections
@@ -46,7 +46,7 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
                 if collect.is_given_up(message):
                     return self._collect(message)
                 if _header(message, "task") is not None and (why := nonsense(message.headers)):
-                    raise ValueError(why)
+                    return self.on_invalid_task(None, message, InvalidTaskError(why))
                 return handle(message)
             except (TypeError, ValueError, LookupError, AttributeError) as problem:
                 logger.exception("message.malformed")

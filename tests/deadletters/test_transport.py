@@ -26,6 +26,7 @@ def connection():
 
 def test_a_message_that_a_worker_asked_for_and_never_read_is_still_in_redis(server, connection):
     connection.SimpleQueue(QUEUE).put({"n": 1})
+    before = set(server.hkeys("unacked"))
     with Connection(settings.CELERY_BROKER_URL) as doomed:
         channel = doomed.default_channel
         assert type(channel) is Channel
@@ -35,13 +36,13 @@ def test_a_message_that_a_worker_asked_for_and_never_read_is_still_in_redis(serv
         eventually(lambda: server.llen(QUEUE) == 0, 10, "Redis has given the message away")
         channel.client.connection.disconnect()  # as a killed process does: the answer was not read
         channel._in_poll = None
-        (tag,) = server.hkeys("unacked")
+        (tag,) = set(server.hkeys("unacked")) - before
     assert server.zscore("unacked_index", tag)
     connection.default_channel.qos.restore_by_tag(tag.decode())
     message = connection.SimpleQueue(QUEUE).get(timeout=5)
     assert message.payload == {"n": 1}
     message.ack()
-    assert not server.exists("unacked")
+    assert not server.hexists("unacked", tag)
 
 
 def test_bytes_that_were_taken_and_never_read_come_back_as_a_message(server, connection):
