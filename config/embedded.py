@@ -144,10 +144,10 @@ class PostgreSQL:
 
 
 class Redis:
-    """A Redis of our own in `folder`, on loopback, behind a password; written to disk each second."""
+    """A Redis of our own in `folder`, on loopback, behind a password; written to disk each second, or before each answer (`always`)."""
 
-    def __init__(self, folder: Path, *, port: int, password: str) -> None:
-        self.folder, self.port, self.password = folder, port, password
+    def __init__(self, folder: Path, *, port: int, password: str, fsync: str = "everysec") -> None:
+        self.folder, self.port, self.password, self.fsync = folder, port, password, fsync
         self._process: subprocess.Popen[bytes] | None = None  # None: another process started it
 
     @property
@@ -167,7 +167,7 @@ class Redis:
         configuration = self.folder / "redis.conf"
         configuration.touch(mode=0o600)
         configuration.write_text(
-            f'bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\ndir "{self.folder}"\nappendonly yes\n'
+            f'bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\ndir "{self.folder}"\nappendonly yes\nappendfsync {self.fsync}\n'
             f'daemonize no\npidfile "{self.folder / "pid"}"\nlogfile "{self.folder / "log"}"\nmaxmemory-policy noeviction\n'
         )
         self._process = process = subprocess.Popen(  # noqa: S603

@@ -142,7 +142,8 @@ def _set_up(stage: Stage, extra: Mapping[str, str]) -> None:
 
 def _broker(name: str, folder: Path):
     if name == "redis":
-        return Redis(folder / "redis", port=free_port(), password=new_password())
+        # What it has confirmed must outlive it: with everysec a write may wait for two seconds, and its answer does not.
+        return Redis(folder / "redis", port=free_port(), password=new_password(), fsync="always")
     from tests.rabbitmq import RabbitMQ
 
     (folder / "rabbitmq").mkdir()
