@@ -13,6 +13,11 @@ from tests.rabbitmq import on_rabbitmq, rabbitmq_url  # noqa: F401  (fixtures)
 from tests.web import Web
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take minutes come first (bin/test keeps this order): what is quick fills up the end."""
+    items.sort(key=lambda item: (item.get_closest_marker("chaos") is None, item.get_closest_marker("worker") is None))
+
+
 @pytest.fixture(scope="session")
 def worker(django_db_setup, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     """One real worker for all tests of this process; tests that kill theirs start their own."""
