@@ -55,7 +55,7 @@ def _table(report) -> str:
 
     accounts = (report.under_fire, report.replayed)
     rows = [("", "under fire", "replayed")]
-    rows += [(end, *(account.ends[end] for account in accounts)) for end in ENDS]
+    rows += [(end, *(account.ends.get(end, 0) for account in accounts)) for end in ENDS]
     rows += [(wrong, *(len(getattr(account, wrong)) for account in accounts)) for wrong in WRONGS]
     lines = [f"{name:<12}{before:>12}{after:>12}" for name, before, after in rows]
     lines.append(f"{report.repeated} tasks finished more than once (delivery is at least once).")

@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -24,7 +23,7 @@ WRONGS = ("lost", "silent", "doubled", "slandered", "mixed")
 class Account:
     """How many tasks ended how, and what is wrong with those that are not accounted for."""
 
-    ends: Counter[str] = field(default_factory=Counter)
+    ends: dict[str, int] = field(default_factory=dict)
     # No trace of an accepted task, or it neither ended nor waits for anything.
     lost: list[str] = field(default_factory=list)
     # It ran and failed, and no letter says so.
@@ -54,7 +53,8 @@ def take(plans: Iterable[Plan], ledger: Ledger) -> Account:
         ended: dict[str, str] = {}
         for task in plan.planned:
             ended[task.task_id] = end = _end(task, rows, letters, ledger, ended)
-            account.ends[end if end in ENDS else "unaccounted"] += 1
+            name = end if end in ENDS else "unaccounted"
+            account.ends[name] = account.ends.get(name, 0) + 1
             words = (
                 f"{task.label} ({plan.shape}, {task.kind}, {task.behaviour}): {task.task_id} {rows.get(task.task_id)}"
             )

@@ -3,7 +3,6 @@
 import contextlib
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +30,7 @@ class Report:
     seconds: float
     canvases: int
     refused: int
-    kills: Counter[str]
+    kills: dict[str, int]
     # After the fire; and after every cause was mended and every letter replayed.
     under_fire: Account
     replayed: Account
@@ -65,14 +64,14 @@ def soak(
     accepted = sum(plan.accepted is True for plan in plans)
     say(f"{accepted} canvases are sent, {len(plans) - accepted} were refused; killed: {dict(monkey.done)}")
     under_fire = settled(plans, partial(read, stage.ledger), PATIENCE)
-    say(f"under fire: {dict(under_fire.ends)}  {under_fire.wrong or ''}")
+    say(f"under fire: {under_fire.ends}  {under_fire.wrong or ''}")
     stage.mended.touch()
     _replay_all(say)
     replayed = settled(plans, partial(read, stage.ledger), 5)
-    say(f"replayed: {dict(replayed.ends)}  {replayed.wrong or ''}")
+    say(f"replayed: {replayed.ends}  {replayed.wrong or ''}")
     ledger = read(stage.ledger)
     return Report(
-        seed=seed, broker=stage.broker_name, seconds=seconds, canvases=len(plans), refused=len(plans) - accepted, kills=monkey.done,
+        seed=seed, broker=stage.broker_name, seconds=seconds, canvases=len(plans), refused=len(plans) - accepted, kills=dict(monkey.done),
         under_fire=under_fire, replayed=replayed, repeated=sum(len(given) > 1 for given in ledger.received.values()),
     )  # fmt: skip
 
