@@ -264,7 +264,7 @@ def test_run_now_sends_what_beat_sends(beat, admin_user):
     for message in (by_hand, by_beat):
         assert message.headers.pop("expires")
         message.headers.pop("celery_beat_task", None)
-        for unique in ("id", "root_id", "origin", "occurrence_copy"):
+        for unique in ("id", "root_id", "origin", "occurrence_copy", "sent_at"):
             message.headers.pop(unique, None)
     assert by_hand.headers == by_beat.headers
     assert by_hand.headers["periodic_task_name"] == "Twice"
