@@ -147,5 +147,7 @@ def publishing_to(url: str, **options: object) -> Iterator[None]:
 
 
 def _publish_to(url: str, options: dict[str, object]) -> None:
-    app.conf.broker_url, app.conf.broker_transport_options = url, options
+    # Both: a monkeypatched broker_write_url leaves its old value behind, which would win.
+    app.conf.broker_url = app.conf.broker_write_url = url
+    app.conf.broker_transport_options = options
     app._pool = app.amqp._producer_pool = None  # made anew from the settings; kombu keeps one pool an address

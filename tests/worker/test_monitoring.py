@@ -188,6 +188,8 @@ def test_the_clean_up_runs(outside):
         "chords": 0,
         "results": 0,
         "files": 0,
+        "occurrences": 0,
+        "acts": 0,
     }
 
 

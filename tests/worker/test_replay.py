@@ -235,7 +235,7 @@ def test_a_replay_that_the_broker_refuses_leaves_everything_as_dead_as_before(wo
         replay(letter, by=None)
     letter.refresh_from_db()
     assert letter.state == State.OPEN
-    assert TaskResult.objects.filter(task_id__in=ids, status="FAILURE").count() == 3
+    eventually(lambda: TaskResult.objects.filter(task_id__in=ids, status="FAILURE").count() == 3)
     missing.touch()
     assert replay(letter, by=None) == 2
     assert eventually(lambda: TaskResult.objects.filter(task_id=result.id, status="SUCCESS").first()).result == "[1, 3]"

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 COMMON = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck), "report_multiple_bugs": False}
 # A failure is told as it is found: to shrink it takes minutes of real deaths, which is the long form's business.
 UNSHRUNK = [Phase.explicit, Phase.reuse, Phase.generate]
-settings.register_profile("short", max_examples=6, derandomize=True, phases=UNSHRUNK, **COMMON)
+settings.register_profile("short", max_examples=4, derandomize=True, phases=UNSHRUNK, **COMMON)
 settings.register_profile("long", max_examples=200, **COMMON)
 if settings.get_current_profile_name() == "default":
     settings.load_profile("short")
@@ -55,7 +55,7 @@ def test_a_random_canvas_ends_as_if_nothing_had_died(backend, shape, data):
     with tempfile.TemporaryDirectory() as folder:
         clean = Canvas(Path(folder) / "clean")
         result = _built(shape, clean).apply_async()
-        eventually(lambda: succeeded(result), 30, f"{shape} without a death")
+        eventually(lambda: succeeded(result), 90, f"{shape} without a death")
         fates = data.draw(st.dictionaries(st.sampled_from(clean.ran), WAYS, max_size=4), label="fates")
         # A killed process is noticed after seconds only: one a canvas.
         if data.draw(st.integers(0, 3), label="one of four") == 0:
