@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from django.contrib.auth import get_user_model
 
+from config.celery import app
 from tests import tasks  # noqa: F401  (the tests' process knows the same tasks as the tests' workers)
 from tests.processes import Worker
 from tests.rabbitmq import on_rabbitmq, rabbitmq_url  # noqa: F401  (fixtures)
@@ -21,6 +22,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def worker(django_db_setup, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     """One real worker for all tests of this process; tests that kill theirs start their own."""
+    with app.connection_for_write() as broker:
+        # What tests before sent and nobody took would be the first deaths of this one.
+        broker.default_channel.queue_declare("default", durable=True, auto_delete=False)
+        broker.default_channel.queue_purge("default")
     process = Worker(tmp_path_factory.mktemp("worker"))
     yield process
     process.stop()

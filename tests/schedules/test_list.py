@@ -181,7 +181,7 @@ NOW, UTC = timezone.now(), ZoneInfo("UTC")
         (Cron.parse("* * * * *", UTC), {"changed": 5, "start": -60}, False),
         (Once(at=NOW - timedelta(minutes=5)), {"changed": 30}, True),
         (Once(at=NOW - timedelta(minutes=5)), {"last": 5}, False),
-        (Once(at=NOW + timedelta(minutes=5)), {"changed": 30}, False),
+        (Once(at=NOW + timedelta(days=1)), {"changed": 30}, False),
     ],
 )
 def test_what_is_late_is_told_alike_for_one_and_for_all(timing, facts, expected):

@@ -120,8 +120,8 @@ def test_a_queue_that_does_not_exist_is_told_and_its_letters_stay_open(on_rabbit
     assert DeadLetter.objects.get(pk=fine.pk).state == State.REPLAYING
 
 
-def test_a_broker_that_is_away_loses_nothing_and_stops_the_redrive(monkeypatch):
-    made = [letter(number, task_name="tests.anything") for number in range(3)]
+def test_a_broker_that_is_away_loses_nothing_and_stops_the_redrive(queue, monkeypatch):
+    made = [letter(number, task_name="tests.anything", queue=QUEUE) for number in range(3)]
     one = redrive.start(Selection(), by="ana")
     inspection.cluster()
     monkeypatch.setattr(current_app.conf, "broker_write_url", "redis://127.0.0.1:1/0")
