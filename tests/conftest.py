@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import connection
 
 from config.celery import app
+from deadletters.announce import flush
 from tests import tasks  # noqa: F401  (the tests' process knows the same tasks as the tests' workers)
 from tests.processes import Worker
 from tests.rabbitmq import on_rabbitmq, rabbitmq_url  # noqa: F401  (fixtures)
@@ -17,6 +19,17 @@ from tests.web import Web
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take minutes come first (bin/test keeps this order): what is quick fills up the end."""
     items.sort(key=lambda item: (item.get_closest_marker("chaos") is None, item.get_closest_marker("worker") is None))
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
+    """At the end nobody else uses the database, so that it can be dropped: who tells listeners of letters keeps a connection for seconds."""
+    yield
+    flush(timeout=10)
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 @pytest.fixture(scope="session")
