@@ -56,7 +56,7 @@ def test_empty_lists_say_what_would_be_here(examine):
         ("letter-long", {"exception_message": "x" * 5000, "task_name": "a." * 100, "task_id": "y" * 200}),
     ],
 )
-def test_the_page_of_a_letter_is_fit_for_everybody(examine, transactional_db, name, fields):
+def test_the_page_of_a_letter_is_fit_for_everybody(examine, transactional_db, worker, name, fields):
     made = letter(**fields)
     examine(f"{LETTERS}{made.pk}/change/", name)
 
