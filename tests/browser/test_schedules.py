@@ -111,7 +111,7 @@ def test_a_pause_a_clone_and_the_browsers_clocks(schedules, opened, login, staff
     page.get_by_role("button", name="Resume").click()
     page.get_by_text("“Weekday digest” goes on.").wait_for()
     page.get_by_role("link", name="Clone").click()
-    assert page.input_value("#id_name") == "Weekday digest (copy)"
+    page.locator("#id_name[value='Weekday digest (copy)']").wait_for()
     assert not page.is_checked("#id_enabled")
     page.click("[name=_save]")
     page.get_by_text("was added successfully").wait_for()
