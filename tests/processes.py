@@ -26,12 +26,12 @@ def environment(**extra: str) -> dict[str, str]:
     return {**os.environ, "DATABASE_URL": url, "PYTHONUNBUFFERED": "1", **extra}
 
 
-def eventually(ask: Callable[[], Any], patience: float = PATIENCE, what: str = "") -> Any:
+def eventually(ask: Callable[[], Any], patience: float = PATIENCE, what: str | Callable[[], str] = "") -> Any:
     """What `ask` returns as soon as it is true; fails after `patience` seconds."""
     deadline = time.monotonic() + patience
     while not (answer := ask()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {patience:.0f} s: {what or ask}")
+            raise AssertionError(f"not within {patience:.0f} s: {what() if callable(what) else what or ask}")
         time.sleep(0.05)
     return answer
 

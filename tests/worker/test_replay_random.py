@@ -66,7 +66,8 @@ def test_a_random_canvas_ends_as_if_nothing_had_died(backend, shape, data):
         assert finish(again, at_once=data.draw(st.booleans(), label="at once")) == value(result)
         assert killed.ran == clean.ran
         letters = DeadLetter.objects.filter(task_name=member.name)
-        eventually(lambda: not letters.exclude(state=State.RESOLVED).exists(), what="all letters resolved")
+        left = letters.exclude(state=State.RESOLVED).values("task_id", "state", "cause", "deaths")
+        eventually(lambda: not left.all().exists(), what=lambda: f"all letters resolved; left: {list(left.all())}")
         assert sum(letter.deaths for letter in letters.all()) == sum(map(len, fates.values()))
         DeadLetter.objects.all().delete()
 
