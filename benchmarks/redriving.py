@@ -13,11 +13,11 @@ django.setup()
 from django.db import connection  # noqa: E402
 
 from config.celery import app  # noqa: E402
-from deadletters.drive import driver_of  # noqa: E402
 from deadletters.envelope import Envelope  # noqa: E402
 from deadletters.models import DeadLetter, Redrive, State  # noqa: E402
-from deadletters.redrive import Conditions, start  # noqa: E402
-from deadletters.replay import replay  # noqa: E402
+from deadletters.redrive.drive import driver_of  # noqa: E402
+from deadletters.redrive.redrive import Conditions, start  # noqa: E402
+from deadletters.replay.replay import replay  # noqa: E402
 from deadletters.selection import Selection  # noqa: E402
 
 # Letters as a storm of one task leaves them: a traceback of some lines, small arguments, twenty errors.

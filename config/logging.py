@@ -19,7 +19,7 @@ class TaskFilter(logging.Filter):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """`12:00:01 INFO deadletters.capture dead_letter.captured cause=exception [task id]` for people."""
+    """`12:00:01 INFO deadletters.capture.capture dead_letter.captured cause=exception [task id]` for people."""
 
     STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "task", "task_id", "data"}
 
@@ -45,13 +45,13 @@ def described(*, level: str, format: str) -> dict[str, Any]:  # noqa: A002  (log
         "filters": {"task": {"()": TaskFilter}},
         "formatters": {
             "console": {
-                "()": "deadletters.redact_log.RedactingFormatter",
+                "()": "deadletters.secrets.redact_log.RedactingFormatter",
                 "of": "config.logging.ConsoleFormatter",
                 "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
                 "datefmt": "%H:%M:%S",
             },
             "json": {
-                "()": "deadletters.redact_log.RedactingFormatter",
+                "()": "deadletters.secrets.redact_log.RedactingFormatter",
                 "of": "pythonjsonlogger.json.JsonFormatter",
                 "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s %(task_id)s %(task)s",
             },

@@ -182,7 +182,7 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_ACKS_ON_FAILURE_OR_TIMEOUT = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_CONCURRENCY = ENV.WORKER_CONCURRENCY
-CELERY_WORKER_CONSUMER = "deadletters.consumer:DeadLetterConsumer"
+CELERY_WORKER_CONSUMER = "deadletters.capture.consumer:DeadLetterConsumer"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_SEND_TASK_EVENTS = True
 CELERY_TASK_SEND_SENT_EVENT = True
@@ -229,7 +229,7 @@ DEADLETTERS_REPLAY_POLICIES = ENV.REPLAY_POLICIES
 # Where the page of a dead letter shows the workflow that it died in.
 DEADLETTERS_RUN_URL = "pipelines.links.run_url"
 # Where the list of schedules finds the dead letters of their tasks.
-SCHEDULES_LETTER_URLS = "deadletters.links.letter_urls"
+SCHEDULES_LETTER_URLS = "deadletters.console.links.letter_urls"
 
 SLACK_WEBHOOK_URL = ENV.SLACK_WEBHOOK_URL
 ADMINS = [(address, address) for address in ENV.ADMINS]

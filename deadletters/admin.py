@@ -14,21 +14,21 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from deadletters import act_admin, redrive_admin  # noqa: F401  (they register theirs)
-from deadletters.dialog import asked
-from deadletters.discard import discard_many, restore_many
-from deadletters.doors import REFUSALS, by, origin
-from deadletters.error_admin import ErrorViews
-from deadletters.errors import count_open_errors
-from deadletters.letter_admin import LetterViews
-from deadletters.listing import age_filter, count, value_filter
+from deadletters.console import act_admin, redrive_admin  # noqa: F401  (they register theirs)
+from deadletters.console.dialog import asked
+from deadletters.console.doors import REFUSALS, by, origin
+from deadletters.console.error_admin import ErrorViews
+from deadletters.console.errors import count_open_errors
+from deadletters.console.letter_admin import LetterViews
+from deadletters.console.listing import age_filter, count, value_filter
+from deadletters.console.tabs import ALL, LetterChangeList, chosen_state, tabs
 from deadletters.models import DeadLetter, State
-from deadletters.redact import redactor
-from deadletters.redrive import start
+from deadletters.redrive.redrive import start
+from deadletters.redrive.tend import launch
+from deadletters.replay.discard import discard_many, restore_many
 from deadletters.search import TooShort, find
+from deadletters.secrets.redact import redactor
 from deadletters.selection import Selection
-from deadletters.tabs import ALL, LetterChangeList, chosen_state, tabs
-from deadletters.tend import launch
 
 # A list shows none of these, and reading them would cost most of its time.
 HEAVY = ("body", "headers", "properties", "sealed", "traceback")

@@ -14,19 +14,18 @@ class DeadLettersConfig(AppConfig):
         """Connect the receivers and the checks."""
         from celery import signals  # noqa: PLC0415  (models must be loaded first)
 
-        from deadletters import (  # noqa: PLC0415
+        from deadletters.capture import (  # noqa: PLC0415
             breaker,
-            checks,  # noqa: F401
             collect,
             drainer,
             expiry,
             outcome,
             poison,
             redis_list,
-            reprs,
             transport,
         )
-        from deadletters.announce import flush  # noqa: PLC0415
+        from deadletters.capture.announce import flush  # noqa: PLC0415
+        from deadletters.secrets import reprs  # noqa: PLC0415
 
         breaker.connect()
         collect.connect()

@@ -4,23 +4,19 @@ import os
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, current_app
+from celery import current_app
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register  # noqa: A004  (Django's name for it)
-from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import autodiscover_modules
-from kombu.utils.imports import symbol_by_name
 
-from deadletters.spool import SpoolError, spool
-
-# Of these names, so that a command need not import the worker to know its Request.
-_OURS = {"deadletters.request:DeadLetterRequest", "deadletters.request.DeadLetterRequest"}
+from deadletters.capture.spool import SpoolError, spool
+from deadletters.capture.uncaptured import uncaptured
 
 
 @register()
 def worker_captures(**_: Any) -> list[CheckMessage]:
     """The worker must consume with our consumer, or messages that never became a task vanish."""
-    wanted = "deadletters.consumer:DeadLetterConsumer"
+    wanted = "deadletters.capture.consumer:DeadLetterConsumer"
     if str(getattr(settings, "CELERY_WORKER_CONSUMER", "")).replace(":", ".") == wanted.replace(":", "."):
         return []
     return [
@@ -140,30 +136,6 @@ def nothing_loops_or_is_lost(**_: Any) -> list[CheckMessage]:
     return [Warning(what, hint=hint, id=f"deadletters.{number}") for fine, what, hint, number in found if not fine]
 
 
-def uncaptured(app: Celery) -> list[str]:
-    """The names of the tasks whose deaths nobody would see."""
-    return sorted(name for name, task in app.tasks.items() if not _captures(task.Request))
-
-
-def refuse_uncaptured(app: Celery) -> None:
-    """Called by a worker as it starts: it knows tasks that no command imports.
-
-    Raises:
-        ImproperlyConfigured: it must not start.
-    """
-    if names := uncaptured(app):
-        raise ImproperlyConfigured(
-            f"These tasks would die without leaving a dead letter: {', '.join(names)}. Build them on the app's own Task class,"
-            " or let the Request of their class inherit from deadletters.request.DeadLetterRequest."
-        )
-
-
-def _captures(request: Any) -> bool:
-    if isinstance(request, str) and request in _OURS:
-        return True
-    return issubclass(symbol_by_name(request), symbol_by_name("deadletters.request:DeadLetterRequest"))
-
-
 @register()
 def spool_is_usable(**_: Any) -> list[CheckMessage]:
     """Letters must have somewhere to wait while PostgreSQL is away; what is no letter there needs a person."""
@@ -201,7 +173,7 @@ def _writable(folder: Path) -> bool:
 @register()
 def policies_make_sense(**_: Any) -> list[CheckMessage]:
     """A policy that cannot be read would replay nothing, in silence."""
-    from deadletters.policy import policies  # noqa: PLC0415  (models must be loaded first)
+    from deadletters.redrive.policy import policies  # noqa: PLC0415  (models must be loaded first)
 
     try:
         policies()

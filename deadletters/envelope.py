@@ -13,8 +13,8 @@ from kombu.serialization import loads as decode_body
 from kombu.serialization import prepare_accept_content
 from kombu.utils.json import dumps, loads
 
-from deadletters import seal
 from deadletters.models import DeadLetter
+from deadletters.secrets import seal
 
 # The header that carries a replay's number; its absence costs a succeeding task one dictionary look-up.
 REPLAY_HEADER = "dead_letter_replay"

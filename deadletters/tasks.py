@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 from celery import shared_task
 
-from deadletters import sweep as sweeping
-from deadletters import tend
+from deadletters.redrive import tend
+from deadletters.replay import sweep as sweeping
 
 
 @shared_task(name="deadletters.sweep", soft_time_limit=240, time_limit=300)

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from deadletters.listing import BigTableAdmin, age_filter, value_filter
+from deadletters.console.listing import BigTableAdmin, age_filter, value_filter
 from deadletters.models import DeadLetter
 from deadletters.search import SHORTEST
 from monitoring import deliveries

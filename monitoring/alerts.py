@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 from kombu.exceptions import OperationalError
 
 from deadletters.models import DeadLetter, ErrorGroup
-from deadletters.redact import redactor
+from deadletters.secrets.redact import redactor
 from monitoring import deliveries
 from monitoring.notice import Notice, one_line
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from django.utils import timezone
 
-from deadletters.errors import OpenError, open_errors
-from deadletters.listing import Count, count
+from deadletters.console.errors import OpenError, open_errors
+from deadletters.console.listing import Count, count
 from deadletters.models import DeadLetter
 from monitoring import heartbeats, minutes, queues, workers
 from monitoring.broker import BrokerAway

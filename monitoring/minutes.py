@@ -13,7 +13,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
-from deadletters.listing import TooBroad, patience
+from deadletters.console.listing import TooBroad, patience
 from monitoring.models import Minute
 
 MINUTE = timedelta(minutes=1)

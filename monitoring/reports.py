@@ -11,8 +11,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django_celery_results.models import TaskResult
 
-from deadletters.errors import open_errors
-from deadletters.listing import count
+from deadletters.console.errors import open_errors
+from deadletters.console.listing import count
 from deadletters.models import DeadLetter
 from monitoring import alerts, deliveries
 from monitoring.channels import mail

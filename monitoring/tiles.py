@@ -8,7 +8,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from deadletters.sparkline import Sparkline, sparkline
+from deadletters.console.sparkline import Sparkline, sparkline
 from monitoring import heartbeats
 from monitoring.dashboard import Figures
 from monitoring.queues import Queue

@@ -20,7 +20,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import conditional_page, require_safe
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from deadletters.sparkline import sparkline
+from deadletters.console.sparkline import sparkline
 from monitoring import charts, metrics, tiles
 from monitoring.dashboard import WINDOWS, Figures, Window, figures
 from monitoring.minutes import Bin

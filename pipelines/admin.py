@@ -24,7 +24,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
 from kombu.exceptions import OperationalError
 
-from deadletters.redrive import NotRedrivable
+from deadletters.redrive.redrive import NotRedrivable
 from pipelines import registry, runs
 from pipelines.forms import StartForm
 from pipelines.graph import NotACanvas

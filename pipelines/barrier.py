@@ -10,7 +10,7 @@ from celery.result import GroupResult
 from django.db import InterfaceError, OperationalError, connection, transaction
 from kombu.utils.functional import maybe_list
 
-from deadletters.downstream import Part
+from deadletters.replay.downstream import Part
 from pipelines import chords
 
 logger = logging.getLogger(__name__)

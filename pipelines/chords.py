@@ -18,9 +18,9 @@ from django.db import transaction
 from django.utils import timezone
 from kombu.utils.json import dumps, loads
 
-from deadletters.downstream import behind
 from deadletters.envelope import COPY_HEADER
 from deadletters.faults import fault
+from deadletters.replay.downstream import behind
 from pipelines.models import Chord
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from typing import Any
 from celery.backends.base import get_current_task
 from celery.utils.saferepr import saferepr
 
-from deadletters.redact import redactor
-from deadletters.redact_text import hide
+from deadletters.secrets.redact import redactor
+from deadletters.secrets.redact_text import hide
 
 _LENGTH = 1024  # Celery's own limit
 

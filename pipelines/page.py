@@ -12,7 +12,7 @@ from django.utils.translation import ngettext
 from deadletters.audit import acts_of
 from deadletters.models import Act, DeadLetter
 from deadletters.models import State as LetterState
-from deadletters.redact import redactor
+from deadletters.secrets.redact import redactor
 from pipelines import runs
 from pipelines.estimate import Estimate, estimate
 from pipelines.layout import Box, Line, Row, outline, picture, segments

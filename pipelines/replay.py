@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 from django.contrib.auth.models import User
 
-from deadletters import redrive, tend
 from deadletters.models import Redrive, State
+from deadletters.redrive import redrive, tend
 from deadletters.selection import Selection
 from pipelines import runs
 from pipelines.models import Run

@@ -17,7 +17,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django_celery_results.backends.database import DatabaseBackend
 from django_celery_results.models import TaskResult
 
-from deadletters import breaker
+from deadletters.capture import breaker
 from deadletters.envelope import clean
 from pipelines import masked
 from pipelines.barrier import Barrier, Standing

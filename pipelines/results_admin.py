@@ -19,12 +19,13 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 from django_celery_results.models import GroupResult, TaskResult
 
-from deadletters import traceback
-from deadletters.listing import BigTableAdmin, age_filter, distinct_values, value_filter
+from deadletters.console import traceback
+from deadletters.console.listing import BigTableAdmin, age_filter, value_filter
+from deadletters.distinct import distinct_values
 from deadletters.models import DeadLetter
-from deadletters.redact import redactor
-from deadletters.reprs import masked_reprs
 from deadletters.search import SHORTEST, is_uuid
+from deadletters.secrets.redact import redactor
+from deadletters.secrets.reprs import masked_reprs
 from pipelines.links import run_url
 
 admin.site.unregister(TaskResult)

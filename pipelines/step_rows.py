@@ -11,7 +11,7 @@ from django_celery_results.models import TaskResult
 from kombu.exceptions import DecodeError
 
 from deadletters.models import DeadLetter
-from deadletters.reprs import masked_reprs
+from deadletters.secrets.reprs import masked_reprs
 from pipelines.graph import Leaf, Node, leaves
 from pipelines.states import State
 from pipelines.timeline import Span

@@ -6,7 +6,7 @@ import threading
 from django.db import connection
 
 from deadletters.models import DeadLetter
-from deadletters.replay import NotReplayable, replay
+from deadletters.replay.replay import NotReplayable, replay
 from tests.processes import eventually
 from tests.results import close_results, succeeded, value
 from tests.tasks import die_unless, member

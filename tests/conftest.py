@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 
 from config.celery import app
-from deadletters.announce import flush
+from deadletters.capture.announce import flush
 from tests import tasks  # noqa: F401  (the tests' process knows the same tasks as the tests' workers)
 from tests.processes import Worker
 from tests.rabbitmq import on_rabbitmq, rabbitmq_url  # noqa: F401  (fixtures)

@@ -14,7 +14,7 @@ from pathlib import Path
 from celery import chain, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
-from deadletters.task import DeadLetterTask
+from deadletters.capture.task import DeadLetterTask
 
 
 @shared_task(name="tests.echo")

@@ -11,8 +11,8 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from deadletters.models import Cause, DeadLetter, State
-from deadletters.redact import redactor
 from deadletters.search import TooShort
+from deadletters.secrets.redact import redactor
 from deadletters.selection import Selection, parse_since
 
 CHUNK = 500  # letters read at once

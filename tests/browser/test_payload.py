@@ -5,7 +5,7 @@ import json
 import pytest
 
 from deadletters.models import Event
-from deadletters.redact_text import MASK
+from deadletters.secrets.redact_text import MASK
 from tests.browser.conftest import DESKTOP, PHONE, fits, serious
 from tests.deadletters.letters import letter
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from deadletters import audit, redrive
+from deadletters import audit
 from deadletters.models import Act, ErrorGroup, Redrive, RedriveItem, State
-from deadletters.redrive import Conditions
+from deadletters.redrive import redrive
+from deadletters.redrive.redrive import Conditions
 from deadletters.selection import Selection
 from tests.deadletters.letters import crowd, letter
 

@@ -10,7 +10,7 @@ from functools import partial
 from django.db import connection
 
 from deadletters.models import DeadLetter
-from deadletters.replay import NotReplayable, replay
+from deadletters.replay.replay import NotReplayable, replay
 from tests.chaos.account import Account, settled
 from tests.chaos.canvases import Plan, Planner
 from tests.chaos.ledger import read

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from deadletters import traceback
 from deadletters.causes import HELP
+from deadletters.console import traceback
+from deadletters.console.sparkline import sparkline
 from deadletters.models import Cause, State
-from deadletters.sparkline import sparkline
 from tests.deadletters.letters import TRACEBACK, letter
 
 pytestmark = pytest.mark.django_db

@@ -5,9 +5,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from deadletters import listing
-from deadletters.errors import count_open_errors, open_errors
-from deadletters.listing import Count, TooBroad, count, distinct_values, patience, quick_count
+from deadletters.console import listing
+from deadletters.console.errors import count_open_errors, open_errors
+from deadletters.console.listing import Count, TooBroad, count, patience, quick_count
+from deadletters.distinct import distinct_values
 from deadletters.models import Cause, DeadLetter, State
 from tests.deadletters.letters import letter
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from deadletters import audit
 from deadletters.models import Act, DeadLetter, RedriveItem
-from deadletters.redrive import start
+from deadletters.redrive.redrive import start
 from deadletters.selection import Selection
 from tests.deadletters.letters import letter
 

@@ -6,11 +6,11 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from deadletters import redrive
-from deadletters.drive import driver_of
 from deadletters.envelope import Envelope
 from deadletters.models import Act, DeadLetter, ErrorGroup, Event, Original, Redrive, RedriveItem, State
-from deadletters.seal import new_key
+from deadletters.redrive import redrive
+from deadletters.redrive.drive import driver_of
+from deadletters.secrets.seal import new_key
 from deadletters.selection import Selection
 from tests.deadletters.letters import letter
 

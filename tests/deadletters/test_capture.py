@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import pytest
 from django.db import connection
 
-from deadletters.announce import flush
-from deadletters.capture import Outcome, capture
+from deadletters.capture.announce import flush
+from deadletters.capture.capture import Outcome, capture
+from deadletters.capture.record import Death
 from deadletters.envelope import COPY_HEADER, REPLAY_HEADER, Envelope
 from deadletters.models import Cause, DeadLetter, Event, State
-from deadletters.record import Death
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

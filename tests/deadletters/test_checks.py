@@ -5,7 +5,7 @@ from celery import Task, current_app
 from celery.worker.request import Request
 
 from deadletters import checks
-from deadletters.request import DeadLetterRequest
+from deadletters.capture.request import DeadLetterRequest
 from tests.processes import Process, eventually
 
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 
-from deadletters.capture import Outcome, capture
+from deadletters.capture.capture import Outcome, capture
+from deadletters.capture.record import Death
 from deadletters.envelope import REPLAY_HEADER, Envelope
 from deadletters.models import Cause, DeadLetter, ErrorGroup, State
-from deadletters.record import Death
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

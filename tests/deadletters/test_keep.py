@@ -3,13 +3,13 @@
 import pytest
 from django.core.checks import run_checks
 
-from deadletters import keep
-from deadletters.capture import capture
+from deadletters.capture import keep
+from deadletters.capture.capture import capture
+from deadletters.console.errors import open_errors
 from deadletters.envelope import Envelope, NoEnvelope
-from deadletters.errors import open_errors
 from deadletters.models import DeadLetter, State
-from deadletters.payload import masked
-from deadletters.replay import NotReplayable, replay
+from deadletters.replay.replay import NotReplayable, replay
+from deadletters.secrets.payload import masked
 from monitoring import metrics
 from tests.deadletters.test_seal import death
 

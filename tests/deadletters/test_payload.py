@@ -10,8 +10,8 @@ from django.test import Client
 
 from config.groups import GROUPS
 from deadletters.models import Event
-from deadletters.payload import masked, read
-from deadletters.redact_text import MASK
+from deadletters.secrets.payload import masked, read
+from deadletters.secrets.redact_text import MASK
 from tests.deadletters.letters import letter
 
 pytestmark = pytest.mark.django_db

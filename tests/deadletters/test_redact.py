@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deadletters.redact import MASK, Redactor, TooBig, redactor, restore
-from deadletters.redact_log import RedactingFormatter
-from deadletters.redact_text import hide
+from deadletters.secrets.redact import MASK, Redactor, TooBig, redactor, restore
+from deadletters.secrets.redact_log import RedactingFormatter
+from deadletters.secrets.redact_text import hide
 
 NAMES = ("password", "token", "api_key", "authorization", "cookie", "card")
 # Letters that no mask, name or JSON syntax contains.

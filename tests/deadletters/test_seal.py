@@ -8,11 +8,11 @@ from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deadletters import seal
-from deadletters.capture import capture
+from deadletters.capture.capture import capture
+from deadletters.capture.record import Death, Record
 from deadletters.envelope import Envelope, NoEnvelope
 from deadletters.models import Cause, DeadLetter, Original
-from deadletters.record import Death, Record
+from deadletters.secrets import seal
 from tests.deadletters.letters import letter
 
 OLD, NEW = seal.new_key(), seal.new_key()

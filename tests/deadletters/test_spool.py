@@ -10,13 +10,13 @@ from django.conf import settings as django_settings
 from django.db import connection
 
 from config.celery import app
-from deadletters import breaker
-from deadletters.announce import flush
-from deadletters.capture import Outcome, capture
+from deadletters.capture import breaker
+from deadletters.capture.announce import flush
+from deadletters.capture.capture import Outcome, capture
+from deadletters.capture.drain import Drained, drain
+from deadletters.capture.spool import SpoolError, spool
 from deadletters.checks import spool_is_usable
-from deadletters.drain import Drained, drain
 from deadletters.models import Cause, DeadLetter, Event, State
-from deadletters.spool import SpoolError, spool
 from tests.deadletters.test_capture import death
 from tests.processes import Process, eventually, manage
 

@@ -5,7 +5,7 @@ import redis
 from django.conf import settings
 from kombu import Connection, Consumer, Queue
 
-from deadletters.transport import Channel
+from deadletters.capture.transport import Channel
 from tests.processes import eventually
 
 QUEUE = "transport-test"

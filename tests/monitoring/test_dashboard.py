@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
-from deadletters.listing import Count
+from deadletters.console.listing import Count
 from deadletters.models import State
 from monitoring import dashboard, heartbeats, tiles
 from monitoring.models import PausedQueue

@@ -8,7 +8,7 @@ from kombu.exceptions import OperationalError
 
 from config.celery import app
 from deadletters.models import DeadLetter
-from deadletters.replay import replay
+from deadletters.replay.replay import replay
 from pipelines import runs
 from pipelines.graph import NotACanvas
 from pipelines.models import Run, Step

@@ -11,8 +11,8 @@ from django_celery_results.models import TaskResult
 
 from deadletters.envelope import Envelope
 from deadletters.models import Cause, DeadLetter, Event, State
-from deadletters.replay import NotReplayable, replay
-from deadletters.workflow import sets_free
+from deadletters.replay.replay import NotReplayable, replay
+from deadletters.replay.workflow import sets_free
 from tests import tasks
 from tests.processes import Worker, eventually
 

@@ -5,7 +5,7 @@ from celery import current_app
 from celery.exceptions import TaskRevokedError
 
 from deadletters.models import Cause, DeadLetter, State
-from deadletters.replay import replay
+from deadletters.replay.replay import replay
 from tests import tasks
 from tests.processes import Worker, eventually
 

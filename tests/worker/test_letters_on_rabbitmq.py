@@ -7,7 +7,7 @@ from celery import chord
 from django_celery_results.models import TaskResult
 
 from deadletters.models import DeadLetter, State
-from deadletters.replay import replay
+from deadletters.replay.replay import replay
 from tests import tasks
 from tests.processes import Worker, eventually
 

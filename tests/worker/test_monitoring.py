@@ -14,7 +14,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from deadletters.models import DeadLetter, State
-from deadletters.redact_text import MASK
+from deadletters.secrets.redact_text import MASK
 from monitoring import heartbeats, workers
 from monitoring.models import Alert
 from monitoring.workers import Pings

@@ -6,7 +6,7 @@ from celery.result import GroupResult
 from PIL import Image
 
 from deadletters.models import DeadLetter
-from deadletters.replay import replay
+from deadletters.replay.replay import replay
 from pipelines import registry, runs, tasks
 from pipelines.models import Run
 from pipelines.registry import BadParameter

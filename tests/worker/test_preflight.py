@@ -6,11 +6,11 @@ import pytest
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
-from deadletters import drive, redrive
-from deadletters.cluster import inspection
-from deadletters.edit import Edit, edit_and_replay
 from deadletters.models import Cause, DeadLetter, RedriveItem, State
-from deadletters.preflight import Verdict, preflight
+from deadletters.redrive import drive, redrive
+from deadletters.replay.cluster import inspection
+from deadletters.replay.edit import Edit, edit_and_replay
+from deadletters.replay.preflight import Verdict, preflight
 from deadletters.selection import Selection
 from tests.deadletters.letters import letter
 from tests.processes import eventually

@@ -7,12 +7,12 @@ import pytest
 from celery import current_app
 from django.db import connection
 
-from deadletters import drive, redrive
-from deadletters.claim import message
-from deadletters.cluster import inspection
 from deadletters.envelope import COPY_HEADER
 from deadletters.models import DeadLetter, Redrive, RedriveItem, State
-from deadletters.publish import Publisher, Ready, Unsent
+from deadletters.redrive import drive, redrive
+from deadletters.redrive.publish import Publisher, Ready, Unsent
+from deadletters.replay.claim import message
+from deadletters.replay.cluster import inspection
 from deadletters.selection import Selection
 from tests.deadletters.letters import letter
 from tests.processes import eventually

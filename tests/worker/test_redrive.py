@@ -5,9 +5,9 @@ import time
 import pytest
 from django.utils import timezone
 
-from deadletters import drive, policy, redrive, tally, tend
 from deadletters.models import DeadLetter, Redrive, RedriveItem, State
-from deadletters.redrive import Conditions
+from deadletters.redrive import drive, policy, redrive, tally, tend
+from deadletters.redrive.redrive import Conditions
 from deadletters.selection import Selection
 from tests.processes import eventually
 from tests.tasks import count_run, die, die_unless

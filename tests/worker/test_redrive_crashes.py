@@ -6,9 +6,9 @@ import signal
 import pytest
 from django.utils import timezone
 
-from deadletters import redrive, tend
 from deadletters.models import DeadLetter, Redrive, RedriveItem, State
-from deadletters.redrive import Conditions
+from deadletters.redrive import redrive, tend
+from deadletters.redrive.redrive import Conditions
 from deadletters.selection import Selection
 from tests.processes import Process, eventually
 from tests.tasks import count_run, die_unless

@@ -7,10 +7,10 @@ from celery import chain, chord, group
 from django.db import connection
 from django_celery_results.models import TaskResult
 
-from deadletters.discard import NotDiscardable, discard, restore
 from deadletters.models import Cause, DeadLetter, Event, State
-from deadletters.replay import NotReplayable, NotSent, replay
-from deadletters.workflow import sets_free
+from deadletters.replay.discard import NotDiscardable, discard, restore
+from deadletters.replay.replay import NotReplayable, NotSent, replay
+from deadletters.replay.workflow import sets_free
 from tests.processes import eventually
 from tests.rabbitmq import publishing_to
 from tests.tasks import add, boom_callback, collect, count_run, die_unless, echo, replace, vanish

@@ -5,7 +5,7 @@ from celery import chain, chord, group
 
 from config.celery import app
 from deadletters.models import DeadLetter, Event, State
-from deadletters.replay import replay
+from deadletters.replay.replay import replay
 from pipelines import runs
 from pipelines.states import Overall
 from tests.canvases import Canvas, finish

@@ -11,10 +11,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from config.celery import app
-from deadletters.claim import claim, message, take_back
 from deadletters.models import DeadLetter, Event, State
-from deadletters.replay import publish, replay
-from deadletters.sweep import sweep
+from deadletters.replay.claim import claim, message, take_back
+from deadletters.replay.replay import publish, replay
+from deadletters.replay.sweep import sweep
 from pipelines import chords
 from pipelines.models import Chord
 from tests.processes import ROOT, Worker, environment, eventually

@@ -10,7 +10,7 @@ import pytest
 from config.celery import app
 from deadletters.envelope import COPY_HEADER, REPLAY_HEADER
 from deadletters.models import DeadLetter
-from deadletters.replay import replay
+from deadletters.replay.replay import replay
 from tests.processes import Worker, eventually
 from tests.tasks import add, boom_callback, collect, echo
 

@@ -11,13 +11,13 @@ from django.db import connection
 from django.test import override_settings
 from django_celery_results.models import TaskResult
 
-from deadletters import seal
 from deadletters.envelope import Envelope
 from deadletters.models import DeadLetter, Event, State
-from deadletters.payload import masked
-from deadletters.redact_text import MASK
-from deadletters.replay import NotReplayable, replay
-from deadletters.workflow import sets_free
+from deadletters.replay.replay import NotReplayable, replay
+from deadletters.replay.workflow import sets_free
+from deadletters.secrets import seal
+from deadletters.secrets.payload import masked
+from deadletters.secrets.redact_text import MASK
 from tests.processes import Worker, eventually, manage
 from tests.tasks import echo, pay
 

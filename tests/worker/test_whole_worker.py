@@ -13,10 +13,10 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 from kombu import Consumer, Queue
 
-from deadletters import ledger, unacked
+from deadletters.capture import ledger, unacked
+from deadletters.capture.reaper import reap
 from deadletters.models import Cause, DeadLetter, Event, State
-from deadletters.reaper import reap
-from deadletters.replay import replay
+from deadletters.replay.replay import replay
 from deadletters.workers import EarlyStart, Starts
 from deadletters.workers import Worker as Row
 from tests import tasks

@@ -5,8 +5,8 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from deadletters.audit import of_command
-from deadletters.discard import NotDiscardable, discard_many
 from deadletters.management.selecting import ActingCommand
+from deadletters.replay.discard import NotDiscardable, discard_many
 
 
 class Command(ActingCommand):

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from deadletters.announce import flush
-from deadletters.drain import drain
-from deadletters.spool import SpoolError, spool
+from deadletters.capture.announce import flush
+from deadletters.capture.drain import drain
+from deadletters.capture.spool import SpoolError, spool
 
 EXAMPLES = """examples:
   manage.py drain_spool           store what waits

@@ -7,7 +7,7 @@ from django.utils.timezone import localtime
 
 from deadletters.management.selecting import SelectingCommand, summary, table
 from deadletters.models import State
-from deadletters.redact import redactor
+from deadletters.secrets.redact import redactor
 
 
 class Command(SelectingCommand):

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from kombu.exceptions import OperationalError
 
-from deadletters.reaper import reap
+from deadletters.capture.reaper import reap
 
 EXAMPLES = """examples:
   manage.py reap_workers               what every worker does by itself, every few seconds

@@ -6,11 +6,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.timezone import localtime
 
-from deadletters import audit, redrive, tend
+from deadletters import audit
 from deadletters.management.selecting import named_user, print_json, table
 from deadletters.models import Redrive
+from deadletters.redrive import redrive, tend
+from deadletters.redrive.tally import tally
 from deadletters.selection import Selection
-from deadletters.tally import tally
 
 PERMISSION = "deadletters.start_redrive"
 

@@ -9,15 +9,16 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 
-from deadletters import audit, redrive
-from deadletters.drive import driver_of
+from deadletters import audit
 from deadletters.management.selecting import CHUNK, ActingCommand
 from deadletters.models import Redrive
-from deadletters.preflight import Preflight, Verdict, preflight
-from deadletters.replay import NotReplayable, replay
+from deadletters.redrive import redrive
+from deadletters.redrive.drive import driver_of
+from deadletters.redrive.tally import tally
+from deadletters.redrive.tend import hand_over
+from deadletters.replay.preflight import Preflight, Verdict, preflight
+from deadletters.replay.replay import NotReplayable, replay
 from deadletters.selection import Selection
-from deadletters.tally import tally
-from deadletters.tend import hand_over
 
 _WIDTH = 30
 

@@ -9,8 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from deadletters import seal
-from deadletters.reseal import Resealed, reseal
+from deadletters.secrets import seal
+from deadletters.secrets.reseal import Resealed, reseal
 
 # Seconds between two lines of progress.
 EVERY = 2.0

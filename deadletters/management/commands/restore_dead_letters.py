@@ -3,9 +3,9 @@
 from typing import Any
 
 from deadletters.audit import of_command
-from deadletters.discard import restore_many
 from deadletters.management.selecting import ActingCommand
 from deadletters.models import State
+from deadletters.replay.discard import restore_many
 
 
 class Command(ActingCommand):

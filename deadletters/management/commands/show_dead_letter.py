@@ -11,10 +11,10 @@ from django.utils.timezone import localtime
 
 from deadletters.management.selecting import summary
 from deadletters.models import DeadLetter
-from deadletters.payload import Payload, masked, read
-from deadletters.redact import redactor
+from deadletters.replay.workflow import sets_free
+from deadletters.secrets.payload import Payload, masked, read
+from deadletters.secrets.redact import redactor
 from deadletters.selection import Selection
-from deadletters.workflow import sets_free
 
 
 class Command(BaseCommand):

@@ -1,0 +1,1 @@
+"""How a death becomes a letter: in the worker, and from what a lost worker left."""

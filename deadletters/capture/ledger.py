@@ -1,0 +1,103 @@
+"""The tasks that a worker runs after it acknowledged their messages: if it vanishes, this is all that is left of them.
+
+Only tasks with `acks_late=False` pay for it: two statements each.
+"""
+
+import logging
+from dataclasses import fields
+from datetime import datetime
+from uuid import UUID
+
+from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection
+from kombu.utils.json import dumps, loads
+
+from deadletters.capture import breaker
+from deadletters.capture.record import Death
+from deadletters.envelope import Envelope
+from deadletters.models import Cause
+from deadletters.secrets import seal
+from deadletters.workers import EarlyStart
+
+logger = logging.getLogger(__name__)
+
+# What could not be written when it happened: the next heartbeat does.
+_to_delete: set[int] = set()
+
+
+def open_entry(worker_id: UUID, death: Death) -> int | None:
+    """Note that this worker begins a task; `death` is what it will have died of if nothing more is heard. Returns the entry's key.
+
+    None when PostgreSQL is away: the task runs all the same, and only its worker's loss meanwhile would go unseen.
+    """
+    if breaker.is_away():
+        logger.warning("worker.start_not_noted", extra={"task_id": death.task_id, "reason": "PostgreSQL is away"})
+        return None
+    _renew()
+    try:
+        return EarlyStart.objects.create(worker_id=worker_id, record=pack(death)).pk
+    except Error as problem:
+        _note_absence(problem)
+        logger.warning("worker.start_not_noted", extra={"task_id": death.task_id, "reason": str(problem)})
+        return None
+
+
+def close_entry(key: int) -> None:
+    """The task has ended, somehow. Never raises."""
+    if breaker.is_away():
+        _to_delete.add(key)
+        return
+    _renew()
+    try:
+        EarlyStart.objects.filter(pk=key).delete()
+    except Error as problem:
+        _note_absence(problem)
+        _to_delete.add(key)
+
+
+def _note_absence(problem: Error) -> None:
+    if isinstance(problem, (OperationalError, InterfaceError)):
+        breaker.trip()  # the event loop does not ask again for a while
+
+
+def settle() -> None:
+    """Close what could not be closed while PostgreSQL was away.
+
+    Raises:
+        django.db.Error: it still is.
+    """
+    if keys := list(_to_delete):
+        EarlyStart.objects.filter(pk__in=keys).delete()
+        _to_delete.difference_update(keys)
+
+
+def pack(death: Death) -> bytes:
+    """A death as bytes, with its envelope; sealed when there is a key, behind the key's id."""
+    known = {item.name: getattr(death, item.name) for item in fields(Death)}
+    envelope = {item.name: getattr(death.envelope, item.name) for item in fields(Envelope)}
+    record = dumps({**known, "cause": death.cause.value, "envelope": envelope}).encode()
+    if not seal.newest():
+        return record
+    sealed, key = seal.seal(record)
+    return key.encode() + b":" + sealed
+
+
+def unpack(record: bytes) -> Death:
+    """The death that was packed.
+
+    Raises:
+        CannotOpen: it was sealed with a key that is not here any more.
+    """
+    if not record.startswith(b"{"):
+        key, _, sealed = record.partition(b":")
+        record = seal.unseal(sealed, key.decode())
+    known = loads(record.decode())
+    known.update(cause=Cause(known["cause"]), envelope=Envelope(**known["envelope"]))
+    for name in ("received_at", "started_at", "died_at"):
+        known[name] = datetime.fromisoformat(known[name]) if isinstance(known[name], str) else known[name]
+    return Death(**known)
+
+
+def _renew() -> None:
+    # The worker's main process has no request that would notice a dead connection.
+    if not connection.in_atomic_block:
+        close_old_connections()

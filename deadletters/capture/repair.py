@@ -1,0 +1,66 @@
+"""The failure of a spooled letter's task, told late: PostgreSQL was away when it died, so whoever waits for it has heard nothing."""
+
+import logging
+from typing import Any
+
+from celery import current_app, states
+from celery.app.task import Context
+from celery.exceptions import BackendError
+from celery.utils.serialization import create_exception_cls
+from django.db import DatabaseError, OperationalError
+
+from deadletters.capture.record import Record
+from deadletters.envelope import Envelope
+from deadletters.models import NO_TASK_ID, Cause, DeadLetter, State
+
+logger = logging.getLogger(__name__)
+
+
+def repair(record: Record) -> bool:
+    """Write the task's failure if its result is still open: a waiting `get()` ends, chord and chain hear of it, errbacks run.
+
+    Only for a letter that still stands as it died: not when a replay was sent meanwhile. Returns whether anything was written.
+
+    Raises:
+        django.db.DatabaseError: PostgreSQL is away again; to be repeated.
+    """
+    task_id = record.row["task_id"]
+    letter = DeadLetter.objects.filter(
+        task_id=task_id, state=State.OPEN, replay_number=record.row["replay_number"]
+    ).first()
+    if letter is None or task_id.startswith(NO_TASK_ID):
+        return False
+    envelope = Envelope.of(letter)
+    if envelope.headers.get("ignore_result"):
+        return False
+    backend: Any = current_app.backend
+    try:
+        if _is_ready(backend, task_id):
+            return False
+        _fail(backend, letter, envelope)
+        if not _is_ready(backend, task_id):  # a backend may keep to itself that it could not store
+            raise OperationalError(f"the failure of {task_id} was not stored")
+    except DatabaseError:
+        raise
+    except BackendError as problem:
+        raise OperationalError(str(problem)) from problem
+    except Exception:
+        # Whatever an errback or a chord's body raised, or no result backend at all: the letter itself is safe.
+        logger.exception("dead_letter.failure_not_told", extra={"task_id": task_id, "task": letter.task_name})
+        return False
+    logger.debug("dead_letter.failure_told", extra={"task_id": task_id, "task": letter.task_name})
+    return True
+
+
+def _is_ready(backend: Any, task_id: str) -> bool:
+    return backend.get_task_meta(task_id, cache=False)["status"] in states.READY_STATES
+
+
+def _fail(backend: Any, letter: DeadLetter, envelope: Envelope) -> None:
+    arguments = envelope.arguments()
+    request = Context({**envelope.headers, **(arguments.embed if arguments else {}), "id": letter.task_id})
+    if letter.cause == Cause.EXPIRED:
+        backend.mark_as_revoked(letter.task_id, "expired", request=request)
+        return
+    kind = create_exception_cls(letter.exception_type or "Exception", "deadletters")
+    backend.mark_as_failure(letter.task_id, kind(letter.exception_message), letter.traceback, request=request)

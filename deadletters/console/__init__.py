@@ -1,0 +1,1 @@
+"""The screens: what they show, and the doors behind their buttons."""

@@ -1,0 +1,57 @@
+"""What the console's pages of this room share: who acts, from where, what is said, and where to go afterwards."""
+
+from collections.abc import Callable
+
+from django.contrib import messages  # noqa: TID251  (this module is a part of the admin's door)
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect  # noqa: TID251
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from deadletters.redrive.redrive import NotRedrivable
+from deadletters.replay.discard import NotDiscardable
+from deadletters.replay.edit import BadEdit
+from deadletters.replay.replay import NotReplayable
+from deadletters.replay.triage import NotTriaged
+from deadletters.search import TooShort
+
+CHANGELIST = "admin:deadletters_deadletter_changelist"
+# What a verb says when it does not do what it was asked to.
+REFUSALS = (NotReplayable, NotDiscardable, NotRedrivable, NotTriaged, BadEdit, TooShort)
+
+
+def require(allowed: bool) -> None:  # noqa: FBT001  (the question's answer is the argument)
+    """The view refuses whom the page shows no button."""
+    if not allowed:
+        raise PermissionDenied
+
+
+def by(request: HttpRequest) -> User:
+    """Who acts."""
+    assert isinstance(request.user, User)  # every view here is behind admin_view
+    return request.user
+
+
+def origin(request: HttpRequest) -> str:
+    """Where the act came from, for the audit trail."""
+    return f"{request.path} ({request.META.get('REMOTE_ADDR', '?')})"
+
+
+def do(request: HttpRequest, verb: Callable[[], object], done: str) -> HttpResponse:
+    """Call one verb, tell the person, go back."""
+    try:
+        verb()
+    except REFUSALS as refusal:
+        messages.warning(request, str(refusal))
+    else:
+        messages.success(request, done)
+    return back(request)
+
+
+def back(request: HttpRequest) -> HttpResponseRedirect:
+    """To the page that the button was on; never to another site."""
+    url = request.POST.get("next", "")
+    if not url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure()):
+        url = reverse(CHANGELIST)
+    return HttpResponseRedirect(url)

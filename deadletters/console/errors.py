@@ -1,0 +1,155 @@
+"""Open letters by error: one bug is one line. Read-only."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.contrib.auth.models import User
+from django.db import connection
+from django.utils import timezone
+
+from deadletters.console.listing import COUNTED, Count, count
+from deadletters.models import Act, Cause, DeadLetter, ErrorGroup
+from deadletters.secrets.redact import redactor
+
+HOURS = 24
+LEFT_OUT = 100_000
+SHOWN = 100
+
+# The rows of a small table, each counted only as far as a page shows it. An error whose row says nothing yet (its letters came from
+# elsewhere) is told by its newest letter.
+_OPEN = """
+    WITH error AS (
+        SELECT fingerprint, state, deaths, first_seen, assignee_id, (
+            SELECT count(*) FROM (
+                SELECT FROM deadletters_deadletter letter
+                WHERE letter.fingerprint = known.fingerprint AND letter.state = 'open' LIMIT %(limit)s
+            ) capped
+        ) AS number
+        FROM deadletters_errorgroup known
+    )
+    SELECT error.fingerprint, error.number, newest.*, error.state, error.deaths, error.assignee_id
+    FROM error CROSS JOIN LATERAL (
+        SELECT exception_type, left(exception_message, 300), cause, task_name, died_at FROM deadletters_deadletter letter
+        WHERE letter.fingerprint = error.fingerprint AND letter.state = 'open' ORDER BY died_at DESC LIMIT 1
+    ) newest
+    ORDER BY error.state = 'regressed' DESC, error.number DESC, newest.died_at DESC LIMIT %(shown)s
+"""
+_COUNT_OPEN = """
+    SELECT count(*) FROM deadletters_errorgroup known WHERE EXISTS (
+        SELECT FROM deadletters_deadletter letter WHERE letter.fingerprint = known.fingerprint AND letter.state = 'open'
+    )
+"""
+# By the index letters_not_kept, which only those letters are in.
+_NOT_KEPT = """
+    SELECT fingerprint, count(*) FILTER (WHERE NOT payload_kept), count(*) FILTER (WHERE NOT traceback_kept)
+    FROM (
+        SELECT fingerprint, payload_kept, traceback_kept FROM deadletters_deadletter
+        WHERE fingerprint = ANY(%(fingerprints)s) AND state = 'open' AND (NOT traceback_kept OR NOT payload_kept) LIMIT %(limit)s
+    ) capped
+    GROUP BY fingerprint
+"""
+_HOURLY = """
+    SELECT fingerprint, floor(extract(epoch FROM died_at - %(since)s) / 3600)::int AS hour, count(*)
+    FROM deadletters_deadletter WHERE fingerprint = ANY(%(fingerprints)s) AND died_at >= %(since)s
+    GROUP BY fingerprint, hour
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenError:
+    """The open letters of one bug; type, message and task are those of the newest."""
+
+    fingerprint: str
+    open: Count
+    exception_type: str
+    message: str
+    cause: Cause
+    task_name: str
+    last_seen: datetime
+    # Of the open ones, how many have no message to replay, and no traceback (counted up to LEFT_OUT for all errors together).
+    no_payload: int
+    no_traceback: int
+    state: ErrorGroup.State
+    # Deaths there ever were.
+    ever: int
+    assignee: str
+    # Letters that died in each of the last HOURS hours, oldest first.
+    hourly: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The exception's type; the cause's name where nothing was raised."""
+        return self.exception_type or str(self.cause.label)
+
+
+def count_open_errors() -> int:
+    """How many different errors have open letters."""
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT_OPEN)
+        number: int = cursor.fetchone()[0]
+    return number
+
+
+def open_errors(shown: int = SHOWN) -> list[OpenError]:
+    """The `shown` errors with the most open letters."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OPEN, {"limit": COUNTED + 1, "shown": shown})
+        rows = cursor.fetchall()
+    fingerprints = [row[0] for row in rows]
+    hourly, not_kept, mask = _hourly(fingerprints), _not_kept(fingerprints), redactor()
+    people = User.objects.in_bulk({row[-1] for row in rows if row[-1]})
+    return [
+        OpenError(
+            fingerprint=fingerprint,
+            open=Count(min(number, COUNTED), exact=number <= COUNTED),
+            exception_type=exception_type,
+            message=mask.text(message),
+            cause=Cause(cause),
+            task_name=task_name,
+            last_seen=died_at,
+            no_payload=not_kept.get(fingerprint, (0, 0))[0],
+            no_traceback=not_kept.get(fingerprint, (0, 0))[1],
+            state=ErrorGroup.State(state),
+            ever=ever,
+            assignee=people[assignee].get_username() if assignee in people else "",
+            hourly=hourly[fingerprint],
+        )
+        for fingerprint, number, exception_type, message, cause, task_name, died_at, state, ever, assignee in rows
+    ]
+
+
+def _not_kept(fingerprints: list[str]) -> dict[str, tuple[int, int]]:
+    with connection.cursor() as cursor:
+        cursor.execute(_NOT_KEPT, {"fingerprints": fingerprints, "limit": LEFT_OUT})
+        return {fingerprint: (payloads, tracebacks) for fingerprint, payloads, tracebacks in cursor.fetchall()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorPage:
+    """What the page of one error shows besides its row."""
+
+    open: Count
+    newest: list[DeadLetter]
+    acts: list[Act]
+    hourly: tuple[int, ...]
+
+
+def error_page(group: ErrorGroup) -> ErrorPage:
+    """Read it."""
+    letters = DeadLetter.objects.filter(fingerprint=group.fingerprint)
+    return ErrorPage(
+        open=count(letters.open()),
+        newest=list(letters.defer("body", "headers", "properties", "sealed", "traceback")[:10]),
+        acts=list(Act.objects.filter(fingerprint=group.fingerprint)[:50]),
+        hourly=_hourly([group.fingerprint])[group.fingerprint],
+    )
+
+
+def _hourly(fingerprints: list[str]) -> dict[str, tuple[int, ...]]:
+    since = timezone.now() - timedelta(hours=HOURS)
+    with connection.cursor() as cursor:
+        cursor.execute(_HOURLY, {"since": since, "fingerprints": fingerprints})
+        numbers = {(fingerprint, hour): number for fingerprint, hour, number in cursor.fetchall()}
+    return {
+        fingerprint: tuple(numbers.get((fingerprint, hour), 0) for hour in range(HOURS)) for fingerprint in fingerprints
+    }

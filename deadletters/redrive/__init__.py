@@ -1,0 +1,1 @@
+"""A replay of many as an object: claimed in slices, sent in bulk, paused and stopped."""

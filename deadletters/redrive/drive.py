@@ -1,0 +1,204 @@
+"""Drive a redrive: one step after the other, each of which survives the death of its process.
+
+A step claims a slice in one transaction with the redrive's cursor, publishes it, and moves `sent_to` behind it. Whoever finds
+`sent_to` before `cursor` sends that slice once more, under new copies, of which a worker begins one: nothing is skipped, nothing runs twice.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from celery import current_app
+from django.db import OperationalError, transaction
+from django.db.models import F
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from deadletters.faults import fault
+from deadletters.models import DeadLetter, Redrive, RedriveItem
+from deadletters.redrive.batch import claim_slice, next_ids, skip, unsettled
+from deadletters.redrive.publish import Publisher, Ready, Unsent
+from deadletters.redrive.redrive import LEASE, SENDS, stop
+from deadletters.redrive.tally import awaited, tally
+from deadletters.replay.claim import take_back
+from deadletters.replay.cluster import inspection
+
+logger = logging.getLogger(__name__)
+
+SLICE = 1_000
+# At a rate, letters leave in ticks; a driver that was held up catches up with no more than a few seconds' worth.
+_TICK, _CREDIT = 0.2, timedelta(seconds=2)
+# Seconds between two looks at the outcomes.
+_LOOK = 1.0
+# A broker that is away is asked so often, at 1, 2, 4 … seconds.
+_REFUSALS = 5
+# Fewer outcomes say nothing about a share.
+_ENOUGH = 10
+
+
+@dataclass(slots=True)
+class Driver:
+    """Who drives one redrive, as long as the token is the redrive's own."""
+
+    redrive_id: int
+    token: UUID
+    publisher: Publisher
+    look_at: float = float("-inf")
+
+    def drive(self, seconds: float) -> float | None:
+        """Step until there is something to wait for, or for so long. The seconds to wait; None: it sends no more, or another drives it."""
+        until = time.monotonic() + seconds
+        wait: float | None = 0.0
+        while wait == 0 and time.monotonic() < until:
+            wait = self.step()
+        return wait
+
+    def step(self) -> float | None:
+        """Do what is next; returns as `drive` does."""
+        mine = Redrive.objects.filter(pk=self.redrive_id, driver=self.token)
+        if not mine.filter(state__in=SENDS).update(lease_until=timezone.now() + LEASE):
+            self._settle_held(mine.first())
+            return None
+        redrive = mine.get()
+        if redrive.sent_to < redrive.cursor:
+            return self._publish(redrive, *unsettled(redrive), redrive.cursor)
+        if (wait := self._judge(redrive)) != 0:
+            return wait
+        redrive.refresh_from_db()
+        room, paid_until, wait = _room(redrive, timezone.now())
+        return self._send(room, paid_until) if room else wait
+
+    # --- Send --------------------------------------------------------------------------------------------------------
+
+    def _send(self, room: int, paid_until: datetime | None) -> float | None:
+        inspection.cluster()  # asked now, if its answer is old: no row is locked meanwhile
+        try:
+            with transaction.atomic():
+                mine = Redrive.objects.filter(pk=self.redrive_id, driver=self.token, state__in=SENDS)
+                redrive = mine.select_for_update().first()
+                if redrive is None:
+                    return None
+                ids = next_ids(redrive, room)
+                if not ids:
+                    mine.update(state=Redrive.State.WATCHING, moved_at=timezone.now())
+                    return None
+                slice_ = claim_slice(redrive, ids)
+                mine.update(cursor=ids[-1], skipped=F("skipped") + len(slice_.skipped), paid_until=paid_until)
+                fault("redrive.claiming")
+        except OperationalError:
+            # Two who lock many letters in different orders: nothing of this slice was claimed.
+            logger.warning("redrive.slice_again", extra={"redrive": self.redrive_id}, exc_info=True)
+            return _TICK
+        fault("redrive.claimed")
+        return self._publish(redrive, slice_.messages, len(slice_.messages), ids[-1])
+
+    def _publish(self, redrive: Redrive, messages: Sequence[Ready], number: int, upto: int) -> float | None:
+        """Send a slice of `number` letters, of which some may have been sent by a driver that died."""
+        try:
+            if messages:
+                self.publisher.send(messages)
+        except Unsent as problem:
+            return self._refused(redrive, messages, number, upto, problem)
+        fault("redrive.published")
+        _settle(redrive, number, upto)
+        return 0.0
+
+    def _refused(
+        self, redrive: Redrive, messages: Sequence[Ready], number: int, upto: int, problem: Unsent
+    ) -> float | None:
+        """What the broker does not certainly have is open again; what it refuses for good is skipped, the rest is tried once more."""
+        unsent = [one.letter_id for one in messages if one.letter_id not in problem.confirmed]
+        take_back(list(DeadLetter.objects.filter(pk__in=unsent)), by=None, why=str(problem))
+        again = set(unsent) - problem.refused.keys()
+        # A worker may have begun some of them: those were sent.
+        again &= set(DeadLetter.objects.open().filter(pk__in=again).values_list("pk", flat=True))
+        with transaction.atomic():
+            RedriveItem.objects.filter(redrive=redrive, dead_letter_id__in=again).delete()
+            skip(redrive, problem.refused)
+            back_to = min(again) - 1 if again else upto
+            Redrive.objects.filter(pk=redrive.pk).update(
+                cursor=back_to,
+                sent_to=back_to,
+                sent=F("sent") + number - len(again) - len(problem.refused),
+                skipped=F("skipped") + len(problem.refused),
+                refusals=F("refusals") + int(bool(again)),
+            )
+        if not again:
+            return 0.0
+        if redrive.refusals >= _REFUSALS:
+            stop(redrive, _("The broker did not take the messages: %s. Resume when it answers.") % problem)
+            return None
+        return float(2**redrive.refusals)
+
+    def _settle_held(self, redrive: Redrive | None) -> None:
+        """Paused or cancelled between claim and sending: that slice is sent, for it is claimed."""
+        if redrive is not None and redrive.sent_to < redrive.cursor:
+            self._publish(redrive, *unsettled(redrive), redrive.cursor)
+
+    # --- Look --------------------------------------------------------------------------------------------------------
+
+    def _judge(self, redrive: Redrive) -> float | None:
+        """0: go on sending; None: it has stopped; else the seconds to wait for the canary."""
+        waits = redrive.state == Redrive.State.CANARY and redrive.sent >= redrive.canary
+        careful = redrive.state == Redrive.State.CANARY or redrive.stop_above is not None
+        if not careful or (not waits and time.monotonic() < self.look_at):
+            return 0.0
+        began = time.monotonic()
+        tally(redrive)
+        # Of 100,000 that are on their way a look takes a while: it may cost a tenth of the time.
+        self.look_at = time.monotonic() + max(_LOOK, 10 * (time.monotonic() - began))
+        died, known = redrive.died - redrive.judged_died, 0
+        known = died + redrive.succeeded - redrive.judged_succeeded
+        if redrive.state == Redrive.State.CANARY:
+            if died:
+                stop(
+                    redrive, _("%(died)d of the first %(canary)d died again.") % {"died": died, "canary": redrive.sent}
+                )
+                return None
+            if waits and awaited(redrive):
+                return _LOOK
+            if waits:
+                passed = Redrive.objects.filter(pk=redrive.pk, state=Redrive.State.CANARY)
+                passed.update(state=Redrive.State.SENDING, canary_passed=True)
+        if redrive.stop_above is not None and known >= min(_ENOUGH, redrive.total):
+            share = 100 * died / known
+            if share > redrive.stop_above:
+                stop(
+                    redrive,
+                    _("%(died)d of %(known)d died again: %(share).0f %% is more than %(limit)g %%.")
+                    % {"died": died, "known": known, "share": share, "limit": redrive.stop_above},
+                )
+                return None
+        return 0.0
+
+
+def _room(redrive: Redrive, now: datetime) -> tuple[int, datetime | None, float]:
+    """How many letters may leave now, until when they are paid for then, and how long to wait if none may."""
+    room = SLICE
+    if redrive.state == Redrive.State.CANARY:
+        room = min(room, redrive.canary - redrive.sent)
+    if redrive.rate is None:
+        return room, None, 0.0
+    since = max(redrive.paid_until or now, now - _CREDIT)
+    room = min(room, int(((now - since).total_seconds() + _TICK) * redrive.rate))
+    if room < 1:
+        # Rarer than a tick: one letter when its time has come.
+        if now < since:
+            return 0, None, min((since - now).total_seconds(), LEASE.total_seconds() / 3)
+        room = 1
+    return room, since + timedelta(seconds=room / redrive.rate), 0.0
+
+
+def _settle(redrive: Redrive, number: int, upto: int) -> None:
+    """The slice is sent. Whoever was slower finds that it is settled."""
+    mine = Redrive.objects.filter(pk=redrive.pk, sent_to=redrive.sent_to, cursor=upto)
+    mine.update(sent_to=upto, sent=F("sent") + number, refusals=0, moved_at=timezone.now())
+
+
+def driver_of(redrive: Redrive) -> Driver:
+    """The driver that the redrive names."""
+    assert redrive.driver is not None
+    return Driver(redrive.pk, redrive.driver, Publisher(current_app))

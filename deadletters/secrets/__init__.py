@@ -1,0 +1,1 @@
+"""What people and logs must not see: masked texts, sealed payloads."""
