@@ -3,12 +3,13 @@
 import logging
 import time
 from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 from celery.exceptions import BackendError, InvalidTaskError, NotRegistered
 from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, close_old_connections, connections
 
 from deadletters.capture import collect, heartbeats
 from deadletters.capture.capture import DATABASE_PAUSE, capture
@@ -22,6 +23,9 @@ from deadletters.envelope import Envelope
 from deadletters.models import NO_TASK_ID, Cause, new_death_id
 
 logger = logging.getLogger(__name__)
+
+# Seconds for what a cold shutdown has to write. What it cannot write in this time the other workers do, once this one is silent.
+_CANCELLING = 15
 
 
 class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships no types
@@ -66,6 +70,24 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
         running = {request._message.delivery_tag for request in tuple(worker_state.active_requests)}
         abandon(getattr(self.connection._connection, "channels", None) or (), running)
         super().on_connection_error_after_connected(exc)
+
+    def cancel_active_requests(self) -> None:
+        """A cold shutdown ends what runs, in a thread of its own.
+
+        Celery calls this in a signal handler. The thread that it interrupted may be writing to PostgreSQL, and would wait for itself: a
+        connection's lock is not re-entrant. Another thread has a connection of its own.
+        """
+        thread = Thread(target=self._cancel_active_requests, daemon=True)
+        thread.start()
+        thread.join(_CANCELLING)
+        if thread.is_alive():
+            logger.error("worker.tasks_not_cancelled", extra={"seconds": _CANCELLING})
+
+    def _cancel_active_requests(self) -> None:
+        try:
+            super().cancel_active_requests()
+        finally:
+            connections.close_all()
 
     def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
         """A task that no code here has: an old name, or a deploy that has not come yet."""

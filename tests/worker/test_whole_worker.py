@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from celery import chord, current_app
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 from kombu import Consumer, Queue
@@ -35,6 +35,9 @@ SILENCE = "6"
 @pytest.fixture(params=["redis", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
 def broker(request):
     if request.param == "redis":
+        with current_app.connection_for_read() as connected:
+            # What workers of other tests held when they were killed is none of this one's.
+            connected.default_channel.client.delete("unacked", "unacked_index", unacked.OWNERS)
         yield {"WORKER_LOST_AFTER": SILENCE}
         return
     url = request.getfixturevalue("rabbitmq_url")
@@ -222,7 +225,8 @@ def test_a_cold_shutdown_buries_what_was_acknowledged_and_gives_back_the_rest(wo
     (folder / "early").mkdir()
     (folder / "late").mkdir()
     gone, back = Held(folder / "early", early(), folder.name), Held(folder / "late", tasks.hold, folder.name)
-    eventually(lambda: gone.starts and back.starts)
+    # Their processes begin before the main process has heard of it, and what it has not heard of it does not end.
+    eventually(lambda: len(active(first)) == 2)
     first.process.send_signal(number)
     first.process.wait(30)
     letter = eventually(lambda: DeadLetter.objects.filter(task_id=gone.result.id).first())
@@ -233,6 +237,39 @@ def test_a_cold_shutdown_buries_what_was_acknowledged_and_gives_back_the_rest(wo
     assert back.result.get(timeout=30) == "held"
     assert DeadLetter.objects.count() == 1
     assert len(gone.starts) == 1
+
+
+@on_redis
+def test_a_cold_shutdown_that_interrupts_a_write_ends_all_the_same(workers, folder):
+    first = workers()
+    (folder / "gone").mkdir()
+    (folder / "last").mkdir()
+    gone = Held(folder / "gone", early(), folder.name)
+    eventually(lambda: len(active(first)) == 1)
+    with connection.cursor() as cursor, transaction.atomic():
+        cursor.execute("LOCK TABLE deadletters_earlystart IN ACCESS EXCLUSIVE MODE")
+        last = Held(folder / "last", early(), folder.name)
+        eventually(lambda: waits_for_a_lock('INSERT INTO "deadletters_earlystart"'), what="a start is being noted")
+        first.process.send_signal(signal.SIGQUIT)
+        # Until then the table stays locked: by the connection that waits it cannot be told.
+        first.wait_for("dead_letter.captured")
+    last.release.touch()  # Celery ends what it knows to be running, and waits for the rest
+    first.process.wait(45)
+    assert DeadLetter.objects.get().task_id == gone.result.id
+
+
+def active(worker):
+    """What the worker's main process knows to be running."""
+    return (current_app.control.inspect([worker.name], timeout=5).active() or {}).get(worker.name, [])
+
+
+def waits_for_a_lock(statement):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute(
+            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s", [f"{statement}%"]
+        )
+        return cursor.fetchone() is not None
 
 
 def test_a_message_that_kills_every_worker_stops_and_is_one_letter(workers, folder):
