@@ -46,9 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="redeliver-benchmark-") as name, _stage(Path(name), options.tasks) as stage:
         contestants: dict[str, Callable[[], float]] = {
             OURS: partial(_ours, stage),
-            "Redeliver, PostgreSQL results, without task events": partial(
-                _ours, stage, "benchmarks.ours_without_events"
-            ),
+            "Redeliver, PostgreSQL results, while Flower listens": partial(_ours, stage, "benchmarks.ours_with_events"),
             REDIS_RESULTS: partial(_peer, stage, f"{stage.redis.url[:-1]}1"),
             REUSED: partial(_peer, stage, "django", PEER_REUSE="1"),
             INSTALLED: partial(_peer, replace(stage, tasks=stage.tasks // 4), "django"),

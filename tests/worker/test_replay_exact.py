@@ -73,16 +73,8 @@ def test_on_redis(django_db_setup, tmp_path):
     assert again["properties"] == died["properties"]
 
 
-@pytest.fixture
-def without_sent_events():
-    """This process would declare the exchange of events as Redis has it, before any worker does."""
-    app.conf.task_send_sent_event = False
-    yield
-    app.conf.task_send_sent_event = True
-
-
 @pytest.mark.rabbitmq
-def test_on_rabbitmq(django_db_setup, tmp_path, rabbitmq_url, on_rabbitmq, without_sent_events):
+def test_on_rabbitmq(django_db_setup, tmp_path, rabbitmq_url, on_rabbitmq):
     queue = "exact"
     task_id = send(queue).id
     with app.connection_for_write() as broker:
