@@ -6,36 +6,15 @@ from celery.worker.request import Request
 
 from deadletters import checks
 from deadletters.capture.request import DeadLetterRequest
+from tests.checked import ids
 from tests.processes import Process, eventually
-
-
-def nothing():
-    pass
-
-
-@pytest.fixture
-def task():
-    """Register a task for this test: `task(base=Mine)`."""
-    names = []
-
-    def register(**options):
-        names.append(f"tests.checked{len(names)}")
-        return current_app.task(nothing, name=names[-1], **options)
-
-    yield register
-    for name in names:
-        current_app.tasks.unregister(name)
-
-
-def ids(messages):
-    return [(message.id, message.obj) for message in messages]
 
 
 def test_what_is_shipped_passes():
     assert checks.deaths_are_captured() == checks.nothing_loops_or_is_lost() == []
 
 
-def test_a_task_that_would_die_unseen_is_refused(task):
+def test_a_task_that_would_die_unseen_is_refused(registered):
     class Deaf(Task):
         Request = "celery.worker.request:Request"
 
@@ -46,7 +25,7 @@ def test_a_task_that_would_die_unseen_is_refused(task):
         Request = type("Mine", (DeadLetterRequest,), {})
 
     for base in (Deaf, Mute, Listening):
-        task(base=base)
+        registered(base=base)
     assert ids(checks.deaths_are_captured()) == [
         ("deadletters.E003", "tests.checked0"),
         ("deadletters.E003", "tests.checked1"),

@@ -1,49 +1,25 @@
-import pytest
-from celery import current_app
-
 from pipelines import checks
+from tests.checked import ids
 from tests.processes import manage
-
-
-def nothing():
-    pass
-
-
-@pytest.fixture
-def task():
-    """Register a task for this test: `task(time_limit=5)`."""
-    names = []
-
-    def register(**options):
-        names.append(f"tests.checked{len(names)}")
-        return current_app.task(nothing, name=names[-1], **options)
-
-    yield register
-    for name in names:
-        current_app.tasks.unregister(name)
-
-
-def ids(messages):
-    return [(message.id, message.obj) for message in messages]
 
 
 def test_what_is_shipped_passes():
     assert checks.tasks_end() == []
 
 
-def test_a_task_without_a_limit_is_refused(task):
-    task(time_limit=0)
-    task(soft_time_limit=0)
+def test_a_task_without_a_limit_is_refused(registered):
+    registered(time_limit=0)
+    registered(soft_time_limit=0)
     assert ids(checks.tasks_end()) == [("pipelines.E001", "tests.checked0"), ("pipelines.E001", "tests.checked1")]
 
 
-def test_a_task_that_is_killed_before_it_is_told_is_refused(task):
-    task(soft_time_limit=20, time_limit=20)
+def test_a_task_that_is_killed_before_it_is_told_is_refused(registered):
+    registered(soft_time_limit=20, time_limit=20)
     assert ids(checks.tasks_end()) == [("pipelines.E002", "tests.checked0")]
 
 
-def test_a_task_that_outlives_its_message_is_named(task):
-    task(soft_time_limit=20, time_limit=5000)
+def test_a_task_that_outlives_its_message_is_named(registered):
+    registered(soft_time_limit=20, time_limit=5000)
     assert ids(checks.tasks_end()) == [("pipelines.W001", "tests.checked0")]
 
 
