@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import redis
 from celery.result import AsyncResult, ResultSet
 
 from config.celery import app
@@ -19,6 +20,9 @@ def a_worker_with_results_in(backend: str, folder: Path) -> Iterator[None]:
     """A worker, and this process with it, that keep their results there; apart from all others, which keep theirs in PostgreSQL."""
     server = os.environ["BROKER_URL"].rsplit("/", 1)[0]
     url = f"{server}/1" if backend == "redis" else ""
+    for number in (1, 2):  # what an earlier module left there is nobody's
+        with redis.Redis.from_url(f"{server}/{number}") as client:
+            client.flushdb()
     process = Worker(folder, RESULTS_URL=url, BROKER_URL=f"{server}/2", concurrency=3)
     try:
         with publishing_to(f"{server}/2"), _results_in(url):
