@@ -10,6 +10,12 @@ from schedules.policy import Missed, Overlap
 from schedules.spec import DEFAULTS, POLICY, policy_of
 
 
+def _number(label: Any, help_text: Any, least: int, most: int, initial: int | None = None) -> forms.IntegerField:
+    return forms.IntegerField(
+        label=label, help_text=help_text, min_value=least, max_value=most, initial=initial, required=False
+    )
+
+
 class PolicyFields(forms.Form):
     """An empty field means its default."""
 
@@ -23,35 +29,22 @@ class PolicyFields(forms.Form):
         initial=Missed.ONCE,
         help_text=_("While no beat, database or broker was there."),
     )
-    catch_up_limit = forms.IntegerField(
-        label=_("Run at most"),
-        required=False,
-        min_value=1,
-        max_value=10_000,
-        initial=100,
-        help_text=_("Of the missed ones, the newest."),
+    catch_up_limit = _number(_("Run at most"), _("Of the missed ones, the newest."), 1, 10_000, initial=100)
+    grace = _number(
+        _("Grace time (seconds)"),
+        _("What is later than this counts as missed and is not run. Empty: however late."),
+        1,
+        2_000_000_000,
     )
-    grace = forms.IntegerField(
-        label=_("Grace time (seconds)"),
-        required=False,
-        min_value=1,
-        max_value=2_000_000_000,
-        help_text=_("What is later than this counts as missed and is not run. Empty: however late."),
-    )
-    jitter = forms.IntegerField(
-        label=_("Jitter (seconds)"),
-        required=False,
-        min_value=0,
-        max_value=86_400,
+    jitter = _number(
+        _("Jitter (seconds)"),
+        _("Each run leaves up to this much later, so that many schedules do not start at once."),
+        0,
+        86_400,
         initial=0,
-        help_text=_("Each run leaves up to this much later, so that many schedules do not start at once."),
     )
-    pause_after_failures = forms.IntegerField(
-        label=_("Pause after failures"),
-        required=False,
-        min_value=1,
-        max_value=10_000,
-        help_text=_("So many in a row. Empty: it never pauses by itself."),
+    pause_after_failures = _number(
+        _("Pause after failures"), _("So many in a row. Empty: it never pauses by itself."), 1, 10_000
     )
 
     def read_policy(self, schedule: Schedule, data: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from config.messages import broken, compile_mo, found, missing, read_po, write_p
 from deadletters.models import Cause
 from deadletters.models import State as LetterState
 from pipelines.states import State
+from schedules.history import State as OccurrenceState
 
 PO = settings.BASE_DIR / "locale/ja/LC_MESSAGES/django.po"
 
@@ -67,6 +68,8 @@ def test_the_help_holds_every_section_that_a_screen_links_to(client, admin_user)
     assert {f"causes-of-death-{cause}" for cause in Cause.values} <= anchors
     assert {f"states-of-a-letter-{state}" for state in LetterState.values} <= anchors
     assert {f"states-of-a-step-{state}" for state in State} <= anchors
+    assert {f"states-of-an-occurrence-{state}" for state in OccurrenceState.values} <= anchors
+    assert {f"policies-of-a-schedule-{name}" for name in ("overlap", "missed", "grace", "jitter")} <= anchors
     assert "<script" not in page.split("<article")[1].split("</article>")[0]
     assert client.get("/help/words/").status_code == 200
     assert client.get("/help/nothing/").status_code == 404
