@@ -73,6 +73,15 @@ def beat(worker_id: uuid.UUID, name: str) -> None:
         )
 
 
+def heard_of(worker_id: uuid.UUID, name: str) -> None:
+    """This worker was alive once. If it gives no sign of life from now on, it is missed."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {_TABLE} (id, name, started_at, seen_at) VALUES (%s, %s, now(), now()) ON CONFLICT DO NOTHING",  # noqa: S608
+            [worker_id, name],
+        )
+
+
 def leave(worker_id: uuid.UUID) -> None:
     """This worker ends as it should. What it leaves behind all the same is for the reaper."""
     if not EarlyStart.objects.filter(worker_id=worker_id).exists():

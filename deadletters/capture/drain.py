@@ -1,5 +1,6 @@
 """Letters that waited in the spool become rows, once, and the failure that PostgreSQL could not be told of is told."""
 
+import itertools
 import logging
 from collections.abc import Iterable
 from contextlib import closing
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 
 from django.db import DataError, IntegrityError, transaction
 
-from deadletters.capture import breaker
+from deadletters.capture import breaker, spooled
 from deadletters.capture.capture import Outcome, store
 from deadletters.capture.record import Record
 from deadletters.capture.repair import repair
@@ -37,7 +38,8 @@ def drain() -> Drained:
     drained, source = Drained(), spool()
     with closing(source.batches()) as batches:
         for batch in batches:
-            records = _records(source, batch, drained)
+            spooled.store(filter(spooled.is_one, batch))
+            records = _records(source, itertools.filterfalse(spooled.is_one, batch), drained)
             _store_all(source, records, drained)
             for record in records:
                 repair(record)

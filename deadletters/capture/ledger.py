@@ -1,9 +1,10 @@
 """The tasks that a worker runs after it acknowledged their messages: if it vanishes, this is all that is left of them.
 
-Only tasks with `acks_late=False` pay for it: two statements each.
+Only tasks with `acks_late=False` pay for it: two statements each, or two lines in the spool while PostgreSQL is away.
 """
 
 import logging
+import secrets
 from dataclasses import fields
 from datetime import datetime
 from uuid import UUID
@@ -11,8 +12,9 @@ from uuid import UUID
 from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection
 from kombu.utils.json import dumps, loads
 
-from deadletters.capture import breaker
+from deadletters.capture import breaker, spooled
 from deadletters.capture.record import Death
+from deadletters.capture.spool import SpoolError, spool
 from deadletters.envelope import Envelope
 from deadletters.models import Cause
 from deadletters.secrets import seal
@@ -27,22 +29,28 @@ _to_delete: set[int] = set()
 def open_entry(worker_id: UUID, death: Death) -> int | None:
     """Note that this worker begins a task; `death` is what it will have died of if nothing more is heard. Returns the entry's key.
 
-    None when PostgreSQL is away: the task runs all the same, and only its worker's loss meanwhile would go unseen.
+    While PostgreSQL is away the entry waits in the spool, under a negative key. None when nobody took it: the task runs all the same,
+    and only its worker's loss meanwhile would go unseen.
     """
-    if breaker.is_away():
-        logger.warning("worker.start_not_noted", extra={"task_id": death.task_id, "reason": "PostgreSQL is away"})
-        return None
-    _renew()
+    if not breaker.is_away():
+        _renew()
+        try:
+            return EarlyStart.objects.create(worker_id=worker_id, record=pack(death)).pk
+        except Error as problem:
+            _note_absence(problem)
+    key = -secrets.randbits(62) - 1
     try:
-        return EarlyStart.objects.create(worker_id=worker_id, record=pack(death)).pk
-    except Error as problem:
-        _note_absence(problem)
-        logger.warning("worker.start_not_noted", extra={"task_id": death.task_id, "reason": str(problem)})
+        spool().put(spooled.start(key, worker_id, death.worker, pack(death)))
+    except SpoolError as problem:
+        logger.error("worker.start_not_noted", extra={"task_id": death.task_id, "reason": str(problem)})
         return None
+    return key
 
 
 def close_entry(key: int) -> None:
     """The task has ended, somehow. Never raises."""
+    if key < 0 and _spool_end(key):
+        return
     if breaker.is_away():
         _to_delete.add(key)
         return
@@ -52,6 +60,15 @@ def close_entry(key: int) -> None:
     except Error as problem:
         _note_absence(problem)
         _to_delete.add(key)
+
+
+def _spool_end(key: int) -> bool:
+    try:
+        spool().put(spooled.end(key))  # behind its start, which may be there still
+    except SpoolError as problem:
+        logger.error("worker.end_not_noted", extra={"reason": str(problem)})
+        return False
+    return True
 
 
 def _note_absence(problem: Error) -> None:

@@ -1,5 +1,8 @@
 """PostgreSQL is stopped under a busy worker and started again: each death is one letter, and the worker never ends."""
 
+import os
+import signal
+
 import psycopg
 import pytest
 from celery import chain, current_app
@@ -116,3 +119,34 @@ def test_a_lock_on_the_letters_does_not_hold_up_the_worker(database, away_worker
         eventually(lambda: spooled(spool) == len(dead), what="the letters are in the spool")
     eventually(lambda: len(database.letters()) == len(dead))
     assert sorted(dead) == sorted(task_id for task_id, *_ in database.letters())
+
+
+def test_an_early_acknowledged_task_that_begins_meanwhile_is_missed_with_its_worker(database, spool, empty, tmp_path):
+    queue, early = "early-away", current_app.tasks["tests.hold.early"]
+    settings = {"DATABASE_URL": database.url, "DEADLETTERS_SPOOL": str(spool), "WORKER_LOST_AFTER": "6"}
+    log, never, release = tmp_path / "log", tmp_path / "never", tmp_path / "release"
+    lost, left = Worker(tmp_path, queue=queue, **settings), None
+    try:
+        eventually(lambda: database.ask("SELECT FROM deadletters_worker WHERE name = %s", lost.name))
+        database.stop()
+        dead = early.apply_async([str(log), str(never)], queue=queue).id
+        ended = early.apply_async([str(log), str(release)], queue=queue, ignore_result=True).id
+        eventually(lambda: log.exists() and len(log.read_text().splitlines()) == 2, what="both have begun")
+        eventually(lambda: lines(spool, b"early_start") == 2, what="both are noted")
+        release.touch()
+        eventually(lambda: lines(spool, b"early_end") == 1, what="one has ended")
+        os.killpg(lost.process.pid, signal.SIGKILL)
+        database.start()
+        left = Worker(tmp_path, queue=queue, **settings)
+        eventually(lambda: [row[:2] for row in database.letters()] == [(dead, "worker_lost")], what="a letter")
+        eventually(lambda: database.status(dead) == "FAILURE")
+        assert database.ask("SELECT count(*) FROM deadletters_earlystart") == [(0,)]
+        assert ended
+    finally:
+        database.start()
+        for worker in filter(None, (lost, left)):
+            worker.stop(signal.SIGKILL)
+
+
+def lines(spool, mark):
+    return sum(path.read_bytes().count(mark) for path in spool.glob("*") if path.is_file())
