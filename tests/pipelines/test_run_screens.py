@@ -139,6 +139,7 @@ def test_somebody_cancels_a_run(boss, worker):
     page = boss.post(reverse("admin:pipelines_run_cancel", args=[run.pk]), follow=True).content.decode()
     assert "will not run any more" in page
     assert "Cancelled by admin" in page
+    assert "Cancelled a run" in page  # in the audit trail
     assert ended(run).overall is Overall.CANCELLED
     again = boss.post(reverse("admin:pipelines_run_cancel", args=[run.pk]), follow=True).content.decode()
     assert "nothing of it waits any more" in again
