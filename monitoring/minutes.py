@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -104,7 +105,8 @@ def under_way(now: datetime) -> UnderWay:
 def bins(since: datetime, width: timedelta, number: int, *, open_: UnderWay) -> list[Bin]:
     """`number` bins from `since` (a whole minute) on, oldest first; the last one may be under way."""
     with connection.cursor() as cursor:
-        cursor.execute(_CLOSED, {"from": since, "until": open_.since, "width": width})
+        values: dict[str, Any] = {"from": since, "until": open_.since, "width": width}
+        cursor.execute(_CLOSED, values)
         found = {row[0]: row[1:] for row in cursor.fetchall()}
     for at, *counted in open_.rows:
         start = since + (at - since) // width * width

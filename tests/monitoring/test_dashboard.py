@@ -139,6 +139,24 @@ def test_a_late_schedule_is_named_with_the_time_it_was_due(page):
     assert "“patient” (50 m)" in tiles.troubles(figures(late=[(schedule, since)]))[0]
 
 
+def test_every_figure_links_to_the_list_it_counts(page, client, letter):
+    now = timezone.now()
+    oldest = letter(died_at=now - timedelta(days=2))
+    for ago in (1, 2):
+        letter(died_at=now - timedelta(minutes=ago))
+        result("FAILURE", timedelta(minutes=ago))
+    result()
+    result("FAILURE", timedelta(hours=3))
+    links = {tile.page: link for tile, link in page().context["tiles"]}
+    assert set(links) == {"open", "oldest", "failed", "results", "queues", "workers", "schedules"}
+    assert client.get(links["open"]).context["cl"].counted == Count(3)
+    assert client.get(links["failed"]).context["cl"].counted == Count(2)
+    assert client.get(links["results"]).context["cl"].counted == Count(3)
+    assert client.get(links["oldest"]).context["letter"] == oldest
+    for link in links.values():
+        assert client.get(link).status_code == 200
+
+
 def test_only_get_is_answered(client, admin_user):
     client.force_login(admin_user)
     assert client.post("/").status_code == 405
