@@ -2,6 +2,8 @@
 
 import pytest
 
+from deadletters import audit
+from deadletters.models import Act
 from tests.browser.conftest import NARROWEST, fits, serious
 from tests.deadletters.letters import crowd
 
@@ -34,6 +36,20 @@ def test_everything_can_be_reached_by_the_tab_key_and_is_seen_when_it_is(path, p
     # Of a group of radio buttons one is a stop, the arrows reach the others.
     assert [name for name in names if 'type="radio"' not in name] == []
     assert made
+
+
+def test_figures_stand_right_under_each_other(page, staff):
+    crowd(5)
+    audit.record(Act.Verb.ERROR_NOTED, by=staff)
+    places = {"/deadletters/deadletter/": ".field-tries", "/deadletters/deadletter/by-error/": "td.r", "/workers/": "td.r", "/deadletters/act/": ".field-number"}  # fmt: skip
+    for path, figures in places.items():
+        page.goto(path)
+        looks = (
+            "all => all.map(one => getComputedStyle(one)).map(one => [one.textAlign, one.fontVariantNumeric].join(' '))"
+        )
+        found = page.locator(figures).evaluate_all(looks)
+        assert found, path
+        assert set(found) == {"end tabular-nums"}, path
 
 
 def test_the_screens_hold_in_japanese(opened, login, staff, shoot):

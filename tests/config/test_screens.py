@@ -2,8 +2,11 @@
 
 import re
 import uuid
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
+from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from django_celery_results.models import TaskResult
 
@@ -44,3 +47,16 @@ def test_the_breadcrumbs_of_each_screen_lead_home_over_pages_that_are_there(clie
         assert links[0] == "/", screen
         for link in links:
             assert client.get(link).status_code == 200, (screen, link)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+def test_a_time_is_told_as_how_long_ago_and_exactly_in_the_reader_s_zone(client, admin_user, zone):
+    client.force_login(admin_user)
+    client.cookies["zone"] = zone
+    died = letter(died_at=timezone.now() - timedelta(hours=3)).died_at
+    page = client.get("/deadletters/deadletter/").content.decode()
+    (told,) = re.findall(r'<td class="field-died"><time datetime="([^"]+)" title="([^"]+)">(.*?)</time>', page)
+    there = died.astimezone(ZoneInfo(zone))
+    assert datetime.fromisoformat(told[0]) == died
+    assert told[1] == f"{there:%Y-%m-%d %H:%M:%S %Z}"
+    assert told[2].replace("\xa0", " ") == "3 hours ago"
