@@ -155,7 +155,7 @@ def peers(database: str, redis: str, options: argparse.Namespace) -> dict[str, A
         python = f"{folder}/bin/python"
         pins = (ROOT / "benchmarks" / "requirements.txt").read_text().splitlines()
         wanted = [pin for pin in pins if pin.startswith(PEERS)]  # the file holds the peers of the other benchmarks, too
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted], check=True)
         numbers = map(str, (options.letters, options.rq_jobs, options.rounds))
         done = subprocess.run(
             [python, "-m", "benchmarks.peers.consoles", *numbers], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
