@@ -1,6 +1,7 @@
 """How long pages take on the server, through Django's test client; run by our side of the console's benchmark and by the peers'."""
 
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -26,4 +27,5 @@ def timed(pages: dict[str, str], rounds: int) -> dict[str, dict[str, float]]:
             "slowest": round(max(times), 1),
             "status": answer.status_code,
         }
+        print(f"{what}: {found[what]}", file=sys.stderr, flush=True)
     return found
