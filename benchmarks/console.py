@@ -1,24 +1,32 @@
-"""Server time of each screen with a million letters and ten million results, beside the stock admin of django-celery-results.
+"""Server time of each screen with a million letters and ten million results, beside the consoles of the peers at the same count.
 
 python -m benchmarks.console                          # a million letters, ten million results: half an hour, 15 GB
-python -m benchmarks.console --letters 100000 --results 1000000 --rounds 3
+python -m benchmarks.console --letters 100000 --results 1000000 --rq-jobs 100000 --rounds 3
+
+Starts its own PostgreSQL and Redis; Procrastinate and django-rq are installed into a venv of the benchmark's own.
 """
 
 import argparse
 import json
 import os
-import platform
 import shutil
-import statistics
+import subprocess
 import tempfile
 import time
+import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
+from benchmarks.measure import machine
+from benchmarks.page_times import timed
 from config.embedded import PostgreSQL, Redis, free_port, new_password
 
+ROOT = Path(__file__).resolve().parent.parent
+PEERS = ("procrastinate", "django-rq", "rq==")
 LETTERS, RESULTS = "/deadletters/deadletter/", "/django_celery_results/taskresult/"
 
 
@@ -26,18 +34,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.console", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--letters", type=int, default=1_000_000)
     parser.add_argument("--results", type=int, default=10_000_000)
+    parser.add_argument(
+        "--rq-jobs", type=int, default=1_000_000, help="failed jobs of django-rq: 0.8 GB of memory a million"
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/console.json"))
+    parser.add_argument("--no-venv", action="store_true", help="leave out the peers that must be installed")
+    parser.add_argument("--out", type=Path, default=Path("benchmark-console.json"), help="where all figures go")
     options = parser.parse_args()
-    with servers():
-        figures = measure(options.letters, options.results, options.rounds)
-    figures |= {"letters": options.letters, "results": options.results, "rounds": options.rounds, "cores": os.cpu_count(), "python": platform.python_version()}  # fmt: skip
-    options.out.write_text(json.dumps(figures, indent=2) + "\n")
-    print(table(figures))
+    with servers() as (database, redis):
+        load = [os.getloadavg()[0]]
+        times = measure(options.letters, options.results, options.rounds)
+        if not options.no_venv:
+            with psycopg.connect(database.url, autocommit=True) as connection:
+                connection.execute("CREATE DATABASE peers")
+            times |= peers(database.url_of("peers"), f"{redis.url[:-1]}1", options)
+        load.append(os.getloadavg()[0])
+    about = {"letters": options.letters, "results": options.results, "rq jobs": options.rq_jobs, "rounds": options.rounds, "load before and after": load}  # fmt: skip
+    options.out.write_text(json.dumps({**machine(), **about, "times": times}, indent=2) + "\n")
+    print(table(times))
+    print(about)
 
 
 @contextmanager
-def servers() -> Iterator[None]:
+def servers() -> Iterator[tuple[PostgreSQL, Redis]]:
     """PostgreSQL and Redis of this run alone, as `bin/up` starts them, and the environment that names them."""
     folder = Path(tempfile.mkdtemp(prefix="redeliver-benchmark-"))
     folder.chmod(0o711)
@@ -50,7 +69,7 @@ def servers() -> Iterator[None]:
             "VAR_DIR": str(folder), "SECRET_KEY": new_password(), "DEBUG": "false", "HTTPS": "false", "ALLOWED_HOSTS": "testserver",
             "DATABASE_URL": database.url, "BROKER_URL": redis.url, "LOG_LEVEL": "ERROR", "DJANGO_SETTINGS_MODULE": "config.settings",
         }  # fmt: skip
-        yield
+        yield database, redis
     finally:
         redis.stop()
         database.stop()
@@ -74,12 +93,12 @@ def measure(letters: int, results: int, rounds: int) -> dict[str, Any]:
 
     while not minutes.close(at_most=minutes.SLICE):
         pass  # what the heartbeat does
-    figures = {"ours": timed(ours(), rounds)}
+    times = {"Redeliver": timed(ours(), rounds)}
     # Its own addresses and Django's own templates.
     plain = [{**settings.TEMPLATES[0], "DIRS": []}]
     with override_settings(ROOT_URLCONF="benchmarks.console_stock_urls", TEMPLATES=plain):
-        figures["django-celery-results"] = timed(stock(), rounds)
-    return figures
+        times["django-celery-results' admin"] = timed(stock(), rounds)
+    return times
 
 
 def ours() -> dict[str, str]:
@@ -93,6 +112,7 @@ def ours() -> dict[str, str]:
         "dead letters: page 1": LETTERS,
         "dead letters: page 1,000": f"{LETTERS}?state=all&{cursor}",
         "dead letters: by error": f"{LETTERS}by-error/",
+        "dead letters: in one state": f"{LETTERS}?state=resolved",
         "dead letters: a task's": f"{LETTERS}?task_name=shop.task_19",
         "dead letters: a cause": f"{LETTERS}?cause=worker_lost",
         "search: a task id": f"{LETTERS}?q={middle.task_id}",
@@ -102,6 +122,7 @@ def ours() -> dict[str, str]:
         "search: no hit": f"{LETTERS}?q=nothinglikethis",
         "one letter": f"{LETTERS}{middle.pk}/change/",
         **_results("status=FAILURE"),
+        "results: of a worker": f"{RESULTS}?worker=prices-3@node1",
         "results: page 1,000": f"{RESULTS}?before={_somewhere().date_done.isoformat().replace('+', '%2B')},{_somewhere().pk}",
     }
 
@@ -127,39 +148,30 @@ def _somewhere() -> Any:
     return TaskResult.objects.order_by("-date_done")[5_000]
 
 
-def timed(pages: dict[str, str], rounds: int) -> dict[str, Any]:
-    """{what: median milliseconds of the whole response, from the request to the last byte}."""
-    from django.contrib.auth import get_user_model
-    from django.test import Client
-
-    user, _made = get_user_model().objects.get_or_create(username="ana", is_staff=True, is_superuser=True)
-    client = Client()
-    client.force_login(user)
-    found = {}
-    for what, address in pages.items():
-        client.get(address)  # the first one imports and compiles
-        times = []
-        for _ in range(rounds):
-            started = time.perf_counter()
-            status = client.get(address).status_code
-            times.append((time.perf_counter() - started) * 1000)
-        found[what] = {"median": round(statistics.median(times), 1), "slowest": round(max(times), 1), "status": status}
-        print(f"{what}: {found[what]}", flush=True)
+def peers(database: str, redis: str, options: argparse.Namespace) -> dict[str, Any]:
+    """{console: times} of those that need an environment of their own."""
+    with tempfile.TemporaryDirectory(prefix="redeliver-peers-") as folder:
+        venv.create(folder, with_pip=True)
+        python = f"{folder}/bin/python"
+        pins = (ROOT / "benchmarks" / "requirements.txt").read_text().splitlines()
+        wanted = [pin for pin in pins if pin.startswith(PEERS)]  # the file holds the peers of the other benchmarks, too
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted], check=True)
+        numbers = map(str, (options.letters, options.rq_jobs, options.rounds))
+        done = subprocess.run(
+            [python, "-m", "benchmarks.peers.consoles", *numbers], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PEER_DATABASE": database, "PEER_REDIS": redis},
+        )  # fmt: skip
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def table(figures: dict[str, Any]) -> str:
-    """As docs/benchmarks.md shows it."""
-    theirs = figures["django-celery-results"]
-    lines = ["| screen | ours, ms | django-celery-results' admin, ms | ratio |", "|---|---|---|---|"]
-    for what, ours_ in figures["ours"].items():
-        peer = theirs.get(what)
-        ratio = f"{peer['median'] / ours_['median']:.0f}x" if peer else ""
-        lines.append(
-            f"| {what} | {ours_['median']:,.0f} | {peer['median']:,.0f} | {ratio} |"
-            if peer
-            else f"| {what} | {ours_['median']:,.0f} | | |"
-        )
+def table(times: dict[str, dict[str, dict[str, float]]]) -> str:
+    """As docs/benchmarks.md shows it: a column a console, ours first."""
+    screens = dict.fromkeys(screen for console in times.values() for screen in console)
+    lines = [f"| screen | {', ms | '.join(times)}, ms |", "|---" * (1 + len(times)) + "|"]
+    for screen in screens:
+        cells = [f"{console[screen]['median']:,.0f}" if screen in console else "" for console in times.values()]
+        lines.append(f"| {screen} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

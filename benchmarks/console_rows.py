@@ -17,6 +17,12 @@ LETTERS = """
         gen_random_uuid(), '', ''
     FROM (SELECT n, floor(20 * power(random(), 2))::int AS error FROM generate_series(1, %s) AS n) AS made
 """
+# What captures write beside their letters.
+ERRORS = """
+    INSERT INTO deadletters_errorgroup (fingerprint, state, task_name, exception_type, message, cause, first_seen, last_seen, deaths, note)
+    SELECT fingerprint, 'open', min(task_name), min(exception_type), min(exception_message), min(cause), min(died_at), max(died_at), count(*), ''
+    FROM deadletters_deadletter GROUP BY fingerprint
+"""
 # Spread over a week, one in fifty failed.
 RESULTS = """
     INSERT INTO django_celery_results_taskresult (task_id, task_name, status, worker, content_type, content_encoding, result, task_args, task_kwargs,
@@ -31,6 +37,7 @@ def fill(letters: int, results: int) -> None:
     """Insert them, and let PostgreSQL look at what it has."""
     with connection.cursor() as cursor:
         cursor.execute(LETTERS, [letters])
+        cursor.execute(ERRORS)
         cursor.execute(RESULTS, [results, results])
         cursor.execute("VACUUM ANALYZE deadletters_deadletter")
         cursor.execute("VACUUM ANALYZE django_celery_results_taskresult")

@@ -27,6 +27,13 @@ class Act(models.Model):
         ERROR_DISCARDED = "error_discarded", _("Discarded an error")
         ERROR_NOTED = "error_noted", _("Wrote a note")
         ERROR_ASSIGNED = "error_assigned", _("Assigned an error")
+        # Of no letter: by the rooms above this one.
+        RUN_CANCELLED = "run_cancelled", _("Cancelled a run")
+        QUEUE_PAUSED = "queue_paused", _("Paused a queue")
+        QUEUE_RESUMED = "queue_resumed", _("Resumed a queue")
+        TASK_REVOKED = "task_revoked", _("Revoked a task")
+        TASK_TERMINATED = "task_terminated", _("Terminated a task")
+        WORKER_STOPPED = "worker_stopped", _("Shut a worker down")
 
     at = models.DateTimeField(_("at"))
     verb = models.CharField(_("act"), max_length=24, choices=Verb)
@@ -37,7 +44,7 @@ class Act(models.Model):
     reason = models.TextField(_("reason"), blank=True)
     # A page of the console, or a command and the user of the machine it ran on.
     origin = models.CharField(_("from"), max_length=255, blank=True)
-    # Which letters, in words; for one letter its task.
+    # Which letters, in words; for one letter its task. Else the run, queue, task or worker.
     subject = models.CharField(_("subject"), max_length=500, blank=True)
 
     dead_letter_id = models.BigIntegerField(_("dead letter"), null=True)  # null: not one letter

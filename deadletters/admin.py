@@ -123,8 +123,18 @@ class DeadLetterAdmin(LetterViews, ErrorViews):
 
     @admin.display(description="", empty_value="")
     def act(self, letter: DeadLetter) -> str:
-        """The button of the row; it submits the hidden form of the page, not the list's."""
-        return render_to_string("deadletters/_act.html", {"letter": letter}) if letter.state == State.OPEN else ""
+        """The button of the row; it submits the hidden form of the page, not the list's. No template: that would be a tenth of the page's time."""
+        if letter.state != State.OPEN:
+            return ""
+        task = letter.task_name
+        return format_html(
+            '<button type="submit" class="o-btn o-btn-s" form="o-post" formaction="{}" data-confirm="{}" data-confirm-more="{}" aria-label="{}">{}</button>',
+            reverse("admin:deadletters_deadletter_replay", args=[letter.pk]),
+            _("Replay %(task)s?") % {"task": task},
+            _("It is sent to its queue again, and what waits behind it goes on."),
+            _("Replay %(task)s %(id)s") % {"task": task, "id": letter.task_id[:8]},
+            _("Replay"),
+        )
 
     # --- Acts on many ------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ class DeadLettersConfig(AppConfig):
         """Connect the receivers and the checks."""
         from celery import signals  # noqa: PLC0415  (models must be loaded first)
 
+        from deadletters import checks  # noqa: F401, PLC0415
         from deadletters.capture import (  # noqa: PLC0415
             breaker,
             collect,

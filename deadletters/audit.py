@@ -61,11 +61,12 @@ def of_command(name: str) -> str:
     return f"manage.py {name} ({user}@{socket.gethostname()})"
 
 
-def acts_of(letters: "QuerySet[DeadLetter]", shown: int = 50) -> list[Act]:
-    """What was done with these letters, one by one or in a redrive; newest first."""
+def acts_of(letters: "QuerySet[DeadLetter]", shown: int = 50, *, root: str = "") -> list[Act]:
+    """What was done with these letters, one by one or in a redrive, and with the workflow `root` itself; newest first."""
     ids = list(letters.order_by().values_list("pk", flat=True)[:10_000])
     redrives = RedriveItem.objects.filter(dead_letter_id__in=ids).values("redrive_id").distinct()
-    return list(Act.objects.filter(Q(dead_letter_id__in=ids) | Q(redrive_id__in=redrives))[:shown])
+    found = Q(dead_letter_id__in=ids) | Q(redrive_id__in=redrives)
+    return list(Act.objects.filter(found | Q(root_id=root) if root else found)[:shown])
 
 
 def prune_acts(older_than: timedelta, *, dry_run: bool = False) -> int:

@@ -1,4 +1,4 @@
-"""What people do to queues, tasks and workers. Each verb is bounded in time, and noted."""
+"""What people do to queues, tasks and workers. Each verb is bounded in time, and an act of the audit trail."""
 
 import logging
 from collections.abc import Collection
@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import Any
 
 from celery import current_app
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.db import DatabaseError, IntegrityError, connection, transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from deadletters import audit
+from deadletters.models import Act
 from monitoring.broker import connected
 from monitoring.models import PausedQueue
 from monitoring.workers import pings
@@ -40,7 +40,7 @@ class Told:
         return tuple(name for name in self.workers if name not in self.confirmed)
 
 
-def pause_queue(name: str, *, by: User, reason: str = "") -> Told:
+def pause_queue(name: str, *, by: User, reason: str = "", origin: str = "") -> Told:
     """Let no worker take from the queue any more, until somebody resumes it; what waits, waits. Survives restarts of workers.
 
     Raises:
@@ -60,11 +60,11 @@ def pause_queue(name: str, *, by: User, reason: str = "") -> Told:
     except BaseException:
         row.delete()
         raise
-    _note(by, name, _("Paused the queue.") + (f" {reason.strip()}" if reason.strip() else ""))
+    _record(Act.Verb.QUEUE_PAUSED, name, by, origin, reason)
     return told
 
 
-def resume_queue(name: str, *, by: User) -> Told:
+def resume_queue(name: str, *, by: User, origin: str = "") -> Told:
     """Let the workers that used to consume the queue do so again, and those that started since and would have.
 
     Raises:
@@ -77,11 +77,11 @@ def resume_queue(name: str, *, by: User) -> Told:
     present = {member.name for member in pings.workers().members}
     told = _tell("take_queue", [worker for worker in row.workers if worker in present], queue=name)
     row.delete()
-    _note(by, name, _("Resumed the queue."))
+    _record(Act.Verb.QUEUE_RESUMED, name, by, origin)
     return told
 
 
-def revoke(task_id: str, *, by: User, terminate: bool = False) -> None:
+def revoke(task_id: str, *, by: User, terminate: bool = False, origin: str = "") -> None:
     """Tell all workers to drop a task that has not begun; with `terminate` its process is killed if it has.
 
     Raises:
@@ -89,11 +89,11 @@ def revoke(task_id: str, *, by: User, terminate: bool = False) -> None:
     """
     with connected() as broker:
         current_app.control.revoke(task_id, terminate=terminate, connection=broker)
-    _note(by, task_id, _("Terminated the task.") if terminate else _("Revoked the task."))
+    _record(Act.Verb.TASK_TERMINATED if terminate else Act.Verb.TASK_REVOKED, task_id, by, origin)
     pings.stale()
 
 
-def shut_down(worker: str, *, by: User) -> None:
+def shut_down(worker: str, *, by: User, origin: str = "") -> None:
     """Tell one worker to finish what it runs and then end. What supervises it may start it again.
 
     Raises:
@@ -104,7 +104,7 @@ def shut_down(worker: str, *, by: User) -> None:
         raise Refused(_("No worker of this name answers: %s.") % worker)
     with connected() as broker:
         current_app.control.shutdown(destination=[worker], connection=broker)
-    _note(by, worker, _("Told the worker to shut down."))
+    _record(Act.Verb.WORKER_STOPPED, worker, by, origin)
     pings.stale()
 
 
@@ -140,7 +140,5 @@ def _tell(command: str, workers: Collection[str], **arguments: Any) -> Told:
     return Told(workers=tuple(names), confirmed=tuple(sorted(name for reply in replies or () for name in reply)))
 
 
-def _note(by: User, subject: str, words: str) -> None:
-    LogEntry.objects.create(
-        user=by, action_time=timezone.now(), action_flag=CHANGE, object_id=subject[:200], object_repr=subject[:200], change_message=words
-    )  # fmt: skip
+def _record(verb: Act.Verb, subject: str, by: User, origin: str, reason: str = "") -> None:
+    audit.record(verb, by=by, number=0, reason=reason, origin=origin, subject=subject)

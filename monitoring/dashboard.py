@@ -15,14 +15,16 @@ from deadletters.console.listing import Count, count
 from deadletters.models import DeadLetter
 from monitoring import heartbeats, minutes, queues, workers
 from monitoring.broker import BrokerAway
-from monitoring.minutes import MINUTE, Bin
+from monitoring.minutes import MINUTE, Bin, UnderWay
 from monitoring.queues import Queue
 from monitoring.workers import Running, Workers
 from pipelines import runs
 from pipelines.models import Run
 from pipelines.runs import Progress
 from schedules.history import Broken
+from schedules.late import some_late
 from schedules.liveness import Liveness, liveness
+from schedules.models import Schedule
 
 Answer = TypeVar("Answer")
 
@@ -86,6 +88,8 @@ class Figures:
     heartbeat: datetime | None
     beat: Liveness
     broken: list[Broken]
+    # Schedules that should have been sent by now, and since when; LISTED at most.
+    late: list[tuple[Schedule, datetime]]
     runs: list[tuple[Run, Progress]]
     # {"open" | "waiting" | "workers": samples of the last day, oldest first}
     samples: dict[str, Sequence[int]] = field(default_factory=dict)
@@ -114,25 +118,26 @@ def figures(window: str = "") -> Figures:
     minutes.close_quickly()
     now = timezone.now()
     shown = WINDOWS.get(window) or next(iter(WINDOWS.values()))
-    day, width = WINDOWS["24h"], WINDOWS["24h"].width
-    today = minutes.bins(_floor(now, width) - (day.number - 1) * width, width, day.number, now=now)
+    day, open_ = WINDOWS["24h"], minutes.under_way(now)
+    today = _bins(day, now, open_)
     return Figures(
         at=now,
         open=count(DeadLetter.objects.open()),
         died_today=sum(bin_.died for bin_ in today),
         oldest=oldest_open(),
-        rates=rates(now),
+        rates=rates(now, open_),
         window=shown,
-        bins=today if shown is day else minutes.bins(_floor(now, shown.width) - (shown.number - 1) * shown.width, shown.width, shown.number, now=now),
+        bins=today if shown is day else _bins(shown, now, open_),
         errors=open_errors(LISTED),
         queues=_or_none(queues.queues),
         workers=_or_none(workers.alive),
         heartbeat=heartbeats.last(),
         beat=liveness(),
         broken=list(Broken.objects.select_related("schedule").order_by("-since")[:LISTED]),
+        late=some_late(LISTED),
         runs=latest_runs(),
-        samples={name: minutes.samples(now - DAY, name) for name in ("open", "waiting", "workers")},
-        counted_until=minutes.counted_until(now),
+        samples=minutes.samples(now - DAY),
+        counted_until=open_.counted_until,
     )  # fmt: skip
 
 
@@ -156,6 +161,7 @@ def as_dict(read: Figures) -> dict[str, Any]:
         "beat": read.beat.leader,
         "beat_tick_age_seconds": None if read.beat.age is None else read.beat.age.total_seconds(),
         "broken_schedules": {broken.schedule.name: broken.reason for broken in read.broken},
+        "late_schedules": {schedule.name: (read.at - since).total_seconds() for schedule, since in read.late},
         "heartbeat_age_seconds": (read.at - read.heartbeat).total_seconds() if read.heartbeat else None,
         "errors": [{"task": error.task_name, "error": error.name, "open": error.open.number} for error in read.errors],
     }
@@ -166,9 +172,9 @@ def oldest_open() -> DeadLetter | None:
     return DeadLetter.objects.open().only("task_name", "died_at").order_by("died_at", "id").first()
 
 
-def rates(now: datetime) -> Rates:
+def rates(now: datetime, open_: UnderWay) -> Rates:
     """What finished within the last 60 minutes, and how much a minute within the last RECENT whole ones."""
-    hour = minutes.bins(_floor(now, MINUTE) - 59 * MINUTE, MINUTE, 60, now=now)
+    hour = _bins(WINDOWS["1h"], now, open_)
     finished = sum(bin_.finished for bin_ in hour)
     return Rates(
         succeeded=sum(bin_.succeeded for bin_ in hour),
@@ -193,6 +199,11 @@ def take_sample() -> None:
         waiting=None if waiting is None else sum(queue.waiting for queue in waiting),
         workers=None if alive is None else len(alive.alive),
     )
+
+
+def _bins(window: Window, now: datetime, open_: UnderWay) -> list[Bin]:
+    first = _floor(now, window.width) - (window.number - 1) * window.width
+    return minutes.bins(first, window.width, window.number, open_=open_)
 
 
 def _floor(moment: datetime, width: timedelta) -> datetime:

@@ -15,7 +15,8 @@ from django_celery_results.models import TaskResult
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from deadletters.models import Cause, DeadLetter, State
+from deadletters.console.tabs import count_by_state
+from deadletters.models import Cause, DeadLetter
 from monitoring import dashboard, heartbeats, queues, workers
 from monitoring.broker import BrokerAway
 from schedules.history import Broken
@@ -71,12 +72,9 @@ def _build_info() -> Metric:
 
 def _database() -> Iterator[Metric]:
     now = timezone.now()
-    letters = GaugeMetricFamily(
-        "redeliver_dead_letters", f"Dead letters by state, counted up to {COUNTED}.", labels=["state"]
+    yield _by(
+        "redeliver_dead_letters", f"Dead letters by state, counted up to {COUNTED}.", "state", count_by_state(COUNTED)
     )
-    for state in State.values:
-        letters.add_metric([state], _bounded(DeadLetter.objects.filter(state=state)))
-    yield letters
     newest = DeadLetter.objects.open().order_by("-died_at", "-id").values("pk")[:COUNTED]
     causes = dict(DeadLetter.objects.filter(pk__in=newest).order_by().values_list("cause").annotate(Count("pk")))
     yield _by(

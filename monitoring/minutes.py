@@ -28,13 +28,15 @@ QUICKLY = timedelta(milliseconds=300)
 SLICE = timedelta(hours=1)
 # Minutes that nobody closed are counted as they are only this far back: more is no quick question.
 LIVE = timedelta(minutes=15)
+# What a sample notes.
+SAMPLED = ("open", "waiting", "workers")
 # Any two counters of the same minute would count it twice over; the second one leaves it to the first.
 _LOCK = 7_340_152
 
 # S608: no value is in the text; %(…)s are parameters.
 _COUNT = """
     SELECT slot.at, coalesce(result.succeeded, 0) AS succeeded, coalesce(result.failed, 0) AS failed,
-           coalesce(letter.died, 0) AS died, coalesce(result.busy, 0) AS busy
+           coalesce(letter.died, 0) AS died, coalesce(result.busy, 0)::float AS busy
     FROM generate_series(%(since)s::timestamptz, %(until)s::timestamptz - interval '1 minute', interval '1 minute') AS slot(at)
     LEFT JOIN (
         SELECT date_bin('1 minute', date_done, %(since)s) AS at,
@@ -58,15 +60,11 @@ _SAMPLE = """
     VALUES (date_trunc('minute', %(at)s::timestamptz), %(open)s, %(waiting)s, %(workers)s, false, 0, 0, 0, 0)
     ON CONFLICT (at) DO UPDATE SET open = excluded.open, waiting = excluded.waiting, workers = excluded.workers
 """
-_READ = f"""
-    WITH minute AS (
-        SELECT at, succeeded, failed, died, busy FROM monitoring_minute WHERE at >= %(from)s AND at < %(since)s
-        UNION ALL
-        {_COUNT}
-    )
-    SELECT date_bin(%(width)s, at, %(from)s), sum(succeeded), sum(failed), sum(died), sum(busy) FROM minute
-    WHERE at >= %(from)s GROUP BY 1
-"""  # noqa: S608
+_CLOSED = """
+    SELECT date_bin(%(width)s, at, %(from)s), sum(succeeded)::int, sum(failed)::int, sum(died)::int, sum(busy)
+    FROM monitoring_minute
+    WHERE at >= %(from)s AND at < %(until)s GROUP BY 1
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +83,34 @@ class Bin:
         return self.succeeded + self.failed
 
 
-def bins(since: datetime, width: timedelta, number: int, *, now: datetime) -> list[Bin]:
-    """`number` bins from `since` (a whole minute) on, oldest first; the last one may be under way."""
-    live = max(_next(now), _minute(now) - LIVE, since)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnderWay:
+    """The minutes that nobody closed, counted as they are, from `since` on: rows of (minute, succeeded, failed, died, busy)."""
+
+    # Every minute before it was counted. Usually two or three minutes ago; earlier while a new installation counts its past.
+    counted_until: datetime
+    since: datetime
+    rows: Sequence[tuple[datetime, int, int, int, float]]
+
+
+def under_way(now: datetime) -> UnderWay:
+    """Count them: once for all that a page shows."""
+    counted_until = _next(now)
+    since = max(counted_until, _minute(now) - LIVE)
     with connection.cursor() as cursor:
-        values: dict[str, Any] = {"from": since, "since": live, "until": _minute(now) + MINUTE, "width": width}
-        cursor.execute(_READ, values)
+        cursor.execute(_COUNT, {"since": since, "until": _minute(now) + MINUTE})
+        return UnderWay(counted_until=counted_until, since=since, rows=cursor.fetchall())
+
+
+def bins(since: datetime, width: timedelta, number: int, *, open_: UnderWay) -> list[Bin]:
+    """`number` bins from `since` (a whole minute) on, oldest first; the last one may be under way."""
+    with connection.cursor() as cursor:
+        values: dict[str, Any] = {"from": since, "until": open_.since, "width": width}
+        cursor.execute(_CLOSED, values)
         found = {row[0]: row[1:] for row in cursor.fetchall()}
+    for at, *counted in open_.rows:
+        start = since + (at - since) // width * width
+        found[start] = [a + b for a, b in zip(found.get(start, (0, 0, 0, 0)), counted, strict=True)]
     starts = [since + place * width for place in range(number)]
     return [_bin(start, found.get(start)) for start in starts]
 
@@ -113,6 +132,9 @@ def close(now: datetime | None = None, *, at_most: timedelta | None = None) -> b
 
 def close_quickly() -> bool:
     """The same for a page that somebody waits for: gives up after QUICKLY, and leaves it to the heartbeat."""
+    now = timezone.now()
+    if _next(now) >= _minute(now - CLOSED_AFTER):
+        return True  # as mostly: what patience asks for costs five statements
     try:
         with patience(QUICKLY):
             return close()
@@ -134,11 +156,16 @@ def sample(*, open: int, waiting: int | None, workers: int | None) -> None:  # n
         cursor.execute(_SAMPLE, {"at": timezone.now(), "open": open, "waiting": waiting, "workers": workers})
 
 
-def samples(since: datetime, field: str, *, points: int = 48) -> Sequence[int]:
-    """The highest of each stretch of the samples since then, at most `points` of them, oldest first."""
-    values = list(
-        Minute.objects.filter(at__gte=since).exclude(**{field: None}).order_by("at").values_list(field, flat=True)
-    )
+def samples(since: datetime, *, points: int = 48) -> dict[str, Sequence[int]]:
+    """{"open" | "waiting" | "workers": the highest of each stretch of the samples since then, at most `points`, oldest first}."""
+    rows = list(Minute.objects.filter(at__gte=since).order_by("at").values_list(*SAMPLED))
+    return {
+        name: _peaks([row[place] for row in rows if row[place] is not None], points)
+        for place, name in enumerate(SAMPLED)
+    }
+
+
+def _peaks(values: Sequence[int], points: int) -> Sequence[int]:
     size = max(1, -(-len(values) // points))
     return [max(values[place : place + size]) for place in range(0, len(values), size)]
 
@@ -146,11 +173,6 @@ def samples(since: datetime, field: str, *, points: int = 48) -> Sequence[int]:
 def prune() -> int:
     """Delete minutes that no screen shows any more; returns how many."""
     return Minute.objects.filter(at__lt=timezone.now() - KEPT).delete()[0]
-
-
-def counted_until(now: datetime) -> datetime:
-    """Up to when every minute was counted. Usually two or three minutes ago; earlier while a new installation counts its past."""
-    return _next(now)
 
 
 def _next(now: datetime) -> datetime:
@@ -163,7 +185,7 @@ def _minute(moment: datetime) -> datetime:
     return moment.replace(second=0, microsecond=0)
 
 
-def _bin(start: datetime, row: tuple[int, int, int, float] | None) -> Bin:
+def _bin(start: datetime, row: Sequence[float] | None) -> Bin:
     if row is None:
         return Bin(start=start)
     succeeded, failed, died, busy = row

@@ -55,6 +55,9 @@ def troubles(figures: Figures) -> list[str]:
     if figures.broken:
         names = "; ".join(f"“{broken.schedule.name}”: {broken.reason}" for broken in figures.broken)
         found.append(_("These schedules cannot run. %s") % names)
+    if figures.late and not figures.beat.silent:  # else that says it
+        names = ", ".join(f"“{schedule.name}” ({age(figures.at - since)})" for schedule, since in figures.late)
+        found.append(_("These schedules are late, though a beat ticks: %s") % names)
     if figures.heartbeat and figures.at - figures.heartbeat > heartbeats.LATE:
         found.append(
             _("Beat's last heartbeat is %s old: schedules may not run. Check that beat and a worker are running.")

@@ -133,7 +133,7 @@ def _behind(tile: tiles.Tile, read: Figures) -> str:
 
 def _label(bin_: Bin, window: Window) -> str:
     at = localtime(bin_.start)
-    return date_format(at, "D H:i") if window.width > timedelta(hours=1) else at.strftime("%H:%M")
+    return date_format(at, _("D H:i")) if window.width > timedelta(hours=1) else at.strftime("%H:%M")
 
 
 def _hours(bins: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:

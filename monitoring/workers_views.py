@@ -7,7 +7,6 @@ from typing import Any
 
 from django.contrib import admin, messages  # noqa: TID251
 from django.contrib.auth.decorators import permission_required
-from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse  # noqa: TID251
 from django.shortcuts import redirect, render  # noqa: TID251
 from django.utils.cache import patch_vary_headers
@@ -16,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
+from deadletters.console.doors import by, origin
 from monitoring import control, queues, tiles, workers
 from monitoring.broker import BrokerAway
 from monitoring.control import Told
@@ -46,7 +46,8 @@ def pause_queue(request: HttpRequest) -> HttpResponse:
     name = request.POST.get("queue", "")
 
     def pause() -> str:
-        told = control.pause_queue(name, by=_by(request), reason=request.POST.get("reason", ""))
+        reason = request.POST.get("reason", "")
+        told = control.pause_queue(name, by=by(request), reason=reason, origin=origin(request))
         return _("Queue %s is paused.") % name + _late(told)
 
     return _act(request, pause)
@@ -57,7 +58,12 @@ def pause_queue(request: HttpRequest) -> HttpResponse:
 def resume_queue(request: HttpRequest) -> HttpResponse:
     """Resume one queue."""
     name = request.POST.get("queue", "")
-    return _act(request, lambda: _("Queue %s goes on.") % name + _late(control.resume_queue(name, by=_by(request))))
+
+    def resume() -> str:
+        told = control.resume_queue(name, by=by(request), origin=origin(request))
+        return _("Queue %s goes on.") % name + _late(told)
+
+    return _act(request, resume)
 
 
 @require_POST
@@ -69,7 +75,7 @@ def revoke(request: HttpRequest) -> HttpResponse:
     def act() -> str:
         if not task_id:
             raise control.Refused(_("Give the id of the task."))
-        control.revoke(task_id, by=_by(request), terminate=terminate)
+        control.revoke(task_id, by=by(request), terminate=terminate, origin=origin(request))
         if terminate:
             return _("Task %s is being terminated.") % task_id
         return _("Task %s will not run, if it has not begun.") % task_id
@@ -84,7 +90,7 @@ def shut_down(request: HttpRequest) -> HttpResponse:
     name = request.POST.get("worker", "")
 
     def act() -> str:
-        control.shut_down(name, by=_by(request))
+        control.shut_down(name, by=by(request), origin=origin(request))
         return _("Worker %s finishes what it runs, and then ends.") % name
 
     return _act(request, act)
@@ -127,8 +133,3 @@ def _late(told: Told) -> str:
         len(told.late),
     )
     return late % {"names": ", ".join(told.late)}
-
-
-def _by(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)  # every view here is behind admin_view
-    return request.user

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from django.contrib import admin, messages  # noqa: TID251
 from django.contrib.admin.views.main import ChangeList
-from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect  # noqa: TID251
@@ -24,6 +23,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
 from kombu.exceptions import OperationalError
 
+from deadletters.console.doors import by, origin
 from deadletters.redrive.redrive import NotRedrivable
 from pipelines import registry, runs
 from pipelines.forms import StartForm
@@ -149,7 +149,7 @@ class RunAdmin(Admin):
 
     def _start(self, request: HttpRequest, form: StartForm) -> Run | None:
         try:
-            return runs.start(form.pipeline.name, form.parameters, by=_by(request), origin=Run.Origin.ADMIN)
+            return runs.start(form.pipeline.name, form.parameters, by=by(request), origin=Run.Origin.ADMIN)
         except registry.BadParameter as refusal:
             form.refuse(refusal)
         except NotACanvas as refusal:
@@ -198,7 +198,7 @@ class RunAdmin(Admin):
         self._require(self.has_cancel_permission(request))
         run = get_object_or_404(Run, pk=pk)
         try:
-            number = runs.cancel(run, by=_by(request))
+            number = runs.cancel(run, by=by(request), origin=origin(request))
         except runs.NotCancellable as refusal:
             messages.warning(request, str(refusal))
         except OperationalError:
@@ -213,9 +213,8 @@ class RunAdmin(Admin):
         self._require(self.has_replay_permission(request))
         run = get_object_or_404(Run, pk=pk)
         tasks = box_tasks(run.tree, request.POST["node"]) if "node" in request.POST else None
-        origin = f"{request.path} ({request.META.get('REMOTE_ADDR')})"
         try:
-            redrive = replay_dead(run, by=_by(request), origin=origin, tasks=tasks)
+            redrive = replay_dead(run, by=by(request), origin=origin(request), tasks=tasks)
         except NotRedrivable:
             messages.warning(request, _("No dead letter of this run is open: there is nothing to replay."))
             return _to(run)
@@ -255,11 +254,6 @@ def _fragment(request: HttpRequest, template: str, context: dict[str, Any], *, s
         response.headers["X-Poll-Stop"] = "1"
     assert isinstance(response, HttpResponse)
     return response
-
-
-def _by(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)  # every view here is behind admin_view
-    return request.user
 
 
 def _to(run: Run) -> HttpResponseRedirect:

@@ -130,8 +130,8 @@ class RunPage:
 
     @cached_property
     def acts(self) -> list[Act]:
-        """What people did with its dead letters, the newest first."""
-        return acts_of(DeadLetter.objects.filter(task_id__in=self.run.steps.values("task_id")))
+        """What people did with it and its dead letters, the newest first."""
+        return acts_of(DeadLetter.objects.filter(task_id__in=self.run.steps.values("task_id")), root=str(self.run.pk))
 
     @cached_property
     def graph(self) -> dict[str, object]:

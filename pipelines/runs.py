@@ -19,7 +19,8 @@ from django.utils.translation import gettext as _
 from django_celery_results.backends.database import DatabaseBackend
 from django_celery_results.models import TaskResult
 
-from deadletters.models import DeadLetter
+from deadletters import audit
+from deadletters.models import Act, DeadLetter
 from pipelines import graph, registry
 from pipelines.models import Run, Step
 from pipelines.states import Facts, Flow, Overall, State, flow_of, overall, percent, state_of, states_of
@@ -138,7 +139,7 @@ def _send(run: Run, canvas: Signature[Any]) -> None:
         raise NotSent(run) from problem
 
 
-def cancel(run: Run, *, by: User | None) -> int:
+def cancel(run: Run, *, by: User | None, origin: str = "") -> int:
     """Tell the workers to drop what has not run yet, and record it; what runs now ends by itself. Returns how many steps.
 
     Raises:
@@ -152,8 +153,10 @@ def cancel(run: Run, *, by: User | None) -> int:
     for first in range(0, len(waiting), REVOKE_AT_ONCE):
         current_app.control.revoke(waiting[first : first + REVOKE_AT_ONCE])
     now = timezone.now()
-    if not Run.objects.filter(pk=run.pk, cancelled_at=None).update(cancelled_at=now, cancelled_by=by):
-        raise NotCancellable(run)
+    with transaction.atomic():
+        if not Run.objects.filter(pk=run.pk, cancelled_at=None).update(cancelled_at=now, cancelled_by=by):
+            raise NotCancellable(run)
+        audit.record(Act.Verb.RUN_CANCELLED, by=by, number=0, origin=origin, subject=str(run), root_id=str(run.pk))
     run.cancelled_at, run.cancelled_by = now, by
     return len(waiting)
 

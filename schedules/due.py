@@ -152,7 +152,7 @@ class Once:
     def words(self) -> str:
         """`Once, on 1 December 2026 at 09:00`."""
         return _("Once, on %(day)s at %(time)s") % {
-            "day": date_format(self.at, "j F Y"),
+            "day": date_format(self.at, _("j F Y")),
             "time": f"{self.at:%H:%M:%S}".removesuffix(":00"),
         }
 

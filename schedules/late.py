@@ -51,16 +51,27 @@ NEVER = float("inf")
 
 def is_late(schedule: Schedule) -> bool:
     """Whether this one is late; it is on, not paused, and can run."""
+    missed = first_missed(schedule)
+    return missed is not None and missed + policy_of(schedule).jitter < (timezone.now() - LATE).timestamp()
+
+
+def first_missed(schedule: Schedule) -> float | None:
+    """The first due time (epoch seconds) after its last run, be it past or to come; None when there is none."""
     timing = schedule.timing
     assert timing is not None
     last, changed, start = (
         moment and moment.timestamp() for moment in (schedule.last_run_at, schedule.date_changed, schedule.start_time)
     )
-    since = due.anchor(timing, last=last, changed=changed, start=start)
-    first = timing.after(since)
-    if first is None or (schedule.expires and first >= schedule.expires.timestamp()):
-        return False
-    return first + policy_of(schedule).jitter < (timezone.now() - LATE).timestamp()
+    first = timing.after(due.anchor(timing, last=last, changed=changed, start=start))
+    return None if first is None or (schedule.expires and first >= schedule.expires.timestamp()) else first
+
+
+def some_late(number: int) -> list[tuple[Schedule, datetime]]:
+    """At most `number` of the schedules that are late, each with the time at which it should have been sent."""
+    rows = late(Schedule.objects.select_related("crontab", "interval", "clocked", "solar", "policy")).order_by("pk")
+    # One that cannot run at all is broken; beat may not have said so yet.
+    found = [(row, missed) for row in rows[:number] if not row.problem and (missed := first_missed(row)) is not None]
+    return [(row, datetime.fromtimestamp(missed, UTC)) for row, missed in sorted(found, key=lambda one: one[1])]
 
 
 def late(schedules: QuerySet[Schedule]) -> QuerySet[Schedule]:

@@ -21,7 +21,7 @@ LABELS = {
     "cron": _("Cron line"),
     "every": _("Every"),
     "once": _("Once at"),
-    "solar": _("Sun"),
+    "solar": _("Event of the sun"),
     "timezone": _("Time zone"),
     "args": _("Arguments"),
     "kwargs": _("Keyword arguments"),

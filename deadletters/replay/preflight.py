@@ -166,6 +166,8 @@ def unknown(task_name: str, cluster: Cluster) -> str:
     """Why no worker could run the task; empty when one does, or nobody answered."""
     if not cluster.asked or task_name in cluster.tasks or task_name.startswith("celery."):
         return ""
+    if not task_name:
+        return _("It names no task, so no worker can run it.")
     return _("No worker knows the task %s. Deploy it first.") % task_name
 
 

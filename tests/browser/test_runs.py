@@ -6,7 +6,7 @@ from deadletters.models import DeadLetter
 from pipelines import runs
 from pipelines.registry import pipeline
 from tests.processes import eventually
-from tests.tasks import collect, die, echo, sleep
+from tests.tasks import collect, die, die_unless, echo, sleep
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 
@@ -25,6 +25,19 @@ def shapes(monkeypatch):
     @pipeline(name="slow")
     def slow():
         return chain(sleep.si(1), sleep.si(3), sleep.si(1))
+
+
+@pytest.fixture
+def held_up(shapes, tmp_path):
+    """A pipeline whose chord has one member that dies until the file is there: (its name, the file)."""
+    wanted = tmp_path / "wanted"
+
+    @pipeline(name="held-up")
+    def held_up():
+        """One of three dies."""
+        return chord([echo.si(1), die_unless.si(str(wanted), 2), echo.si(3)], collect.s())
+
+    return "held-up", wanted
 
 
 def start_and_wait(name, **parameters):
@@ -69,6 +82,28 @@ def test_cancel_asks_first_and_then_cancels(worker, page):
     page.get_by_role("dialog").get_by_role("button", name="Cancel run").click()
     expect(page.locator(".messagelist")).to_contain_text("will not run any more")
     expect(page.locator(".o-chip-l")).to_have_text("cancelled", timeout=30_000)
+
+
+def test_a_blocked_step_runs_when_the_dead_one_is_replayed_from_its_node(worker, page, held_up):
+    name, wanted = held_up
+    run, _progress = start_and_wait(name)
+    page.goto(f"/pipelines/run/{run.pk}/change/")
+    node = page.locator(".o-dag g[data-s]")
+    dead, blocked = node.filter(has_text="die_unless"), node.filter(has_text="collect")
+    expect(dead).to_have_attribute("data-s", "dead", timeout=20_000)
+    expect(blocked).to_have_attribute("data-s", "blocked")
+    expect(blocked).to_contain_text("blocked")
+    wanted.touch()
+    dead.get_by_role("button", name="Replay").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("what waits behind it goes on")
+    dialog.get_by_role("button", name="Replay").click()
+    expect(page.locator(".messagelist .success")).to_be_visible()
+    # The page follows it by itself.
+    expect(page.locator(".o-chip-l")).to_have_text("succeeded", timeout=30_000)
+    expect(blocked).to_have_attribute("data-s", "succeeded")
+    expect(page.locator("#h-result + pre")).to_contain_text("2")
+    expect(page.locator("section", has=page.locator("#h-acts"))).to_contain_text("ana")
 
 
 def test_without_scripts_the_page_still_acts(worker, opened, login, staff):

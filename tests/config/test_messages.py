@@ -6,6 +6,8 @@ import re
 
 import pytest
 from django.conf import settings
+from django.utils.dates import MONTHS_3, WEEKDAYS_ABBR
+from django.utils.translation import override
 
 from config.messages import broken, compile_mo, found, missing, read_po, write_po
 from deadletters.models import Cause
@@ -53,6 +55,12 @@ def test_the_console_speaks_the_reader_s_language_and_remembers_the_choice(clien
     page = client.get("/").content.decode()
     assert '<html lang="ja"' in page
     assert "デッドレター" in page
+
+
+def test_no_word_of_ours_takes_the_place_of_a_day_or_a_month():
+    with override("ja"):
+        assert "".join(str(WEEKDAYS_ABBR[day]) for day in range(7)) == "月火水木金土日"
+        assert [str(MONTHS_3[month]) for month in (3, 5)] == ["3月", "5月"]
 
 
 @pytest.mark.django_db

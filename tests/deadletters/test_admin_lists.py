@@ -131,6 +131,16 @@ def test_a_big_number_is_counted_so_far_and_then_estimated(monkeypatch):
     assert count(DeadLetter.objects.filter(cause=Cause.POISON)) == Count(0)
 
 
+def test_a_list_that_is_narrowed_is_counted_less_far(admin_client, monkeypatch):
+    monkeypatch.setattr("deadletters.admin.DeadLetterAdmin.list_per_page", 2)
+    monkeypatch.setattr(listing, "COUNTED_NARROWED", 3)
+    for _ in range(5):
+        letter(queue="a")
+    assert admin_client.get(LIST).context["cl"].counted == Count(5)
+    for narrowed in ({"queue": "a"}, {"q": "timed"}, {"fingerprint": letter(queue="a").fingerprint}):
+        assert not admin_client.get(LIST, narrowed).context["cl"].counted.exact
+
+
 def test_counting_gives_up_sooner_than_the_list(monkeypatch):
     monkeypatch.setattr(listing, "COUNTING", timedelta(milliseconds=20))
     letter()
@@ -192,3 +202,11 @@ def test_letters_without_a_fingerprint_are_a_line_too(admin_client):
 def test_choices_and_lists_live_without_any_row(admin_client):
     assert admin_client.get(LIST).status_code == 200
     assert "Nothing is dead" in admin_client.get(LIST + "by-error/").text
+
+
+def test_an_error_without_open_letters_stays_open_and_asks_for_the_bug(admin_client):
+    made = letter(state=State.RESOLVED)
+    address = f"{LIST}error/{made.fingerprint}/"
+    assert "If the bug itself is mended, resolve the error" in admin_client.get(address).text
+    letter(fingerprint=made.fingerprint)
+    assert "If the bug itself is mended" not in admin_client.get(address).text

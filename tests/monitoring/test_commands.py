@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.core.checks import run_checks
 from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from django_celery_results.models import TaskResult
 
 from deadletters.models import State
@@ -54,6 +55,8 @@ def test_prune_refuses_what_is_no_number_of_days(days):
 
 def test_status_prints_the_figures_and_says_what_is_wrong(letter):
     letter()
+    every, ran = IntervalSchedule.objects.create(every=10, period="minutes"), timezone.now() - timedelta(hours=1)
+    PeriodicTask.objects.create(name="patient", task="tests.echo", interval=every, last_run_at=ran)
     done = manage("status", "--json", BROKER_URL="redis://127.0.0.1:1/0")
     figures = json.loads(done.stdout)
     assert done.returncode == 1
@@ -62,6 +65,8 @@ def test_status_prints_the_figures_and_says_what_is_wrong(letter):
     assert "broker does not answer" in figures["troubles"][0]
     done = manage("status", BROKER_URL="redis://127.0.0.1:1/0")
     assert "Open letters" in done.stdout
+    assert 3000 < figures["late_schedules"]["patient"] < 3600
+    assert "50 m  late  patient" in done.stdout
 
 
 def test_a_deployment_that_tells_nobody_is_warned_of(settings):

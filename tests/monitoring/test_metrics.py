@@ -70,11 +70,11 @@ def test_a_broker_that_is_away_is_told_and_nothing_fails(monkeypatch, letter):
 
 def test_a_scrape_costs_as_many_queries_with_many_rows_as_with_none(letter, django_assert_num_queries):
     metrics.text()
-    with django_assert_num_queries(14):
+    with django_assert_num_queries(11):
         metrics.text()
     for _ in range(20):
         letter()
-    with django_assert_num_queries(14):
+    with django_assert_num_queries(11):
         metrics.text()
 
 

@@ -35,7 +35,7 @@ def result(ago, status="SUCCESS", ran=2):
 
 def total(width=timedelta(minutes=30)):
     first = NOW.replace(second=0) - timedelta(hours=24)
-    read = minutes.bins(first, width, int(timedelta(hours=25) / width), now=NOW)
+    read = minutes.bins(first, width, int(timedelta(hours=25) / width), open_=minutes.under_way(NOW))
     return sum(bin_.succeeded for bin_ in read), sum(bin_.failed for bin_ in read), sum(bin_.busy for bin_ in read)
 
 
@@ -78,13 +78,12 @@ def test_a_sample_of_an_open_minute_is_not_taken_for_a_count():
     assert minutes.close()
     assert total()[0] == 1
     minutes.sample(open=9, waiting=3, workers=2)
-    assert list(minutes.samples(NOW - timedelta(days=1), "open")) == [9]
-    assert list(minutes.samples(NOW - timedelta(days=1), "workers")) == [2]
+    assert minutes.samples(NOW - timedelta(days=1)) == {"open": [9], "waiting": [3], "workers": [2]}
 
 
 def test_many_samples_become_few_points_that_keep_the_peaks():
     Minute.objects.bulk_create(Minute(at=NOW - timedelta(minutes=n), open=99 if n == 700 else 1) for n in range(1440))
-    points = minutes.samples(NOW - timedelta(days=1), "open")
+    points = minutes.samples(NOW - timedelta(days=1))["open"]
     assert len(points) <= 48
     assert max(points) == 99
 
@@ -93,7 +92,7 @@ def test_the_figures_read_no_result_that_was_counted():
     result(timedelta(hours=5))
     minutes.close()
     with CaptureQueriesContext(connection) as asked:
-        dashboard.rates(NOW)
+        dashboard.rates(NOW, minutes.under_way(NOW))
     plans = [query["sql"] for query in asked if "taskresult" in query["sql"]]
     since = (NOW - timedelta(minutes=2)).replace(second=0).isoformat(sep=" ")[:16]
     assert plans

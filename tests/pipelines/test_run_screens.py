@@ -1,5 +1,7 @@
 """List, start form and page of the runs, through Django's client."""
 
+import re
+
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connection
@@ -133,12 +135,24 @@ def test_the_poller_gets_the_moving_part_and_only_when_it_changed(boss, worker, 
     assert boss.get(page_of(done), headers={"X-Fragment": "1"}).headers["X-Poll-Stop"] == "1"
 
 
+def test_the_runs_before_are_told_with_how_long_they_took(boss, worker):
+    before = runs.start("arithmetic", {})
+    ended(before)
+    run = runs.start("arithmetic", {})
+    ended(run)
+    told = boss.get(page_of(run)).content.decode().split('id="h-before"')[1]
+    assert page_of(before) in told
+    assert re.search(r'class="o-num o-quiet">\d+(\.\d)? (ms|s)<', told)
+    assert "This is the first." in boss.get(page_of(before)).content.decode()
+
+
 def test_somebody_cancels_a_run(boss, worker):
     run = runs.start("test-sleeps", {"number": 3, "seconds": 2.0})
     assert "Cancel run" in boss.get(page_of(run)).content.decode()
     page = boss.post(reverse("admin:pipelines_run_cancel", args=[run.pk]), follow=True).content.decode()
     assert "will not run any more" in page
     assert "Cancelled by admin" in page
+    assert "Cancelled a run" in page  # in the audit trail
     assert ended(run).overall is Overall.CANCELLED
     again = boss.post(reverse("admin:pipelines_run_cancel", args=[run.pk]), follow=True).content.decode()
     assert "nothing of it waits any more" in again

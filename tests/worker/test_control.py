@@ -2,11 +2,11 @@
 
 import pytest
 from django.conf import settings
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
 from redis import Redis
 
+from deadletters.models import Act
 from monitoring import control, queues, workers
 from monitoring.models import PausedQueue
 from monitoring.workers import pings
@@ -41,6 +41,11 @@ def waiting(queue):
     return next((row.waiting for row in queues.queues() if row.name == queue), 0)
 
 
+def acts(subject):
+    """(verb, who, reason) of what the audit trail says about it."""
+    return list(Act.objects.filter(subject=subject).order_by("pk").values_list("verb", "who", "reason"))
+
+
 def member(name):
     pings.stale()
     return next((one for one in workers.alive().members if one.name == name), None)
@@ -73,7 +78,8 @@ def test_a_paused_queue_waits_also_for_workers_that_start_later_until_it_is_resu
     finally:
         later.stop()
     assert not PausedQueue.objects.exists()
-    assert LogEntry.objects.filter(object_id="crew").count() == 2
+    assert acts("crew") == [("queue_paused", "admin", "disk full"), ("queue_resumed", "admin", "")]
+    assert Act.objects.earliest("at").origin == f"{SCREEN}pause/ (127.0.0.1)"
 
 
 def test_a_revoked_task_does_not_run_and_a_running_one_can_be_terminated(crew, boss):
@@ -89,6 +95,9 @@ def test_a_revoked_task_does_not_run_and_a_running_one_can_be_terminated(crew, b
         boss.post(f"{SCREEN}revoke/", {"task": task.id, "terminate": "1"})
     eventually(lambda: queued.state == "REVOKED", what=queued.state)
     eventually(lambda: all(task.state in {"REVOKED", "FAILURE"} for task in busy))
+    assert acts(queued.id) == [("task_revoked", "admin", "")]
+    assert acts(busy[0].id) == [("task_terminated", "admin", "")]
+    assert queued.id in boss.get("/deadletters/act/").content.decode()
 
 
 def test_a_worker_is_told_to_end_and_ends(crew, boss):
@@ -96,7 +105,7 @@ def test_a_worker_is_told_to_end_and_ends(crew, boss):
     page = boss.post(f"{SCREEN}shut-down/", {"worker": crew.name}, follow=True).content.decode()
     assert "finishes what it runs, and then ends" in page
     assert eventually(lambda: not crew.alive)
-    assert LogEntry.objects.get(object_id=crew.name).user.username == "admin"
+    assert acts(crew.name) == [("worker_stopped", "admin", "")]
 
 
 @pytest.mark.parametrize("act", ["pause", "resume", "revoke", "shut-down"])

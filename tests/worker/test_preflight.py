@@ -37,6 +37,7 @@ def asked_anew(worker):
     [
         ({}, Verdict.REPLAYABLE, ""),
         ({"task_name": "no.worker.knows.it"}, Verdict.BLOCKED, "No worker knows the task"),
+        ({"task_name": ""}, Verdict.BLOCKED, "It names no task"),
         ({"body": b"[[1], {}, {}]"}, Verdict.BLOCKED, "do not fit"),
         ({"queue": "nobody-there"}, Verdict.LOOK, "No worker consumes the queue nobody-there"),
         ({"died_at": timezone.now() - timedelta(days=30)}, Verdict.LOOK, "30 days ago"),

@@ -5,6 +5,7 @@ from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.utils.translation import gettext as _
 
 from monitoring import dashboard, tiles
 
@@ -57,6 +58,9 @@ class Command(BaseCommand):
         else:
             lines = [f"{tile.title:<20} {tile.value:>12}   {tile.note}" for tile in tiles.tiles(figures)]
             lines += [f"{error.open!s:>8}  {error.task_name or '–'}  {error.name}" for error in figures.errors]
+            lines += [
+                f"{tiles.age(figures.at - since):>8}  {_('late')}  {schedule.name}" for schedule, since in figures.late
+            ]
             text = "\n".join([*lines, *(f"! {trouble}" for trouble in troubles)])
             if watching and self.stdout.isatty():
                 text = CLEAR + text
