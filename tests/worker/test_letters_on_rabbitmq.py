@@ -40,6 +40,7 @@ def test_an_expired_message_runs_when_it_is_replayed(rabbit_worker, on_rabbitmq)
     replay(eventually(lambda: DeadLetter.objects.filter(task_id=result.id).first()), by=None)
     assert eventually(lambda: TaskResult.objects.filter(task_id=result.id, status="SUCCESS").first()).result == '"late"'
 
+
 @pytest.mark.parametrize("encoding", ["no-such-codec", "utf-8\0"])
 def test_json_is_read_whatever_encoding_its_message_names(rabbit_worker, on_rabbitmq, encoding):
     fine, dead = str(uuid.uuid4()), str(uuid.uuid4())
