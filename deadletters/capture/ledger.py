@@ -6,12 +6,14 @@ Only tasks with `acks_late=False` pay for it: two statements each.
 import logging
 from dataclasses import fields
 from datetime import datetime
+from hashlib import blake2b
 from uuid import UUID
 
 from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection
 from kombu.utils.json import dumps, loads
 
 from deadletters.capture import breaker
+from deadletters.capture.poison import attempt_of
 from deadletters.capture.record import Death
 from deadletters.envelope import Envelope
 from deadletters.models import Cause
@@ -34,7 +36,7 @@ def open_entry(worker_id: UUID, death: Death) -> int | None:
         return None
     _renew()
     try:
-        return EarlyStart.objects.create(worker_id=worker_id, record=pack(death)).pk
+        return EarlyStart.objects.create(pk=_key(death), worker_id=worker_id, record=pack(death)).pk
     except Error as problem:
         _note_absence(problem)
         logger.warning("worker.start_not_noted", extra={"task_id": death.task_id, "reason": str(problem)})
@@ -52,6 +54,20 @@ def close_entry(key: int) -> None:
     except Error as problem:
         _note_absence(problem)
         _to_delete.add(key)
+
+
+def close_of(task_id: str, attempt: str, worker: str) -> None:
+    """The same, said by the process that ran the task: its main process may be lost before it hears of the end. Never raises."""
+    close_entry(_key_of(task_id, attempt, worker))
+
+
+def _key(death: Death) -> int:
+    headers = death.envelope.headers
+    return _key_of(death.task_id, attempt_of(headers, headers.get("retries")), death.worker)
+
+
+def _key_of(task_id: str, attempt: str, worker: str) -> int:
+    return int.from_bytes(blake2b(f"{task_id} {attempt} {worker}".encode(), digest_size=8).digest()) >> 1
 
 
 def _note_absence(problem: Error) -> None:
