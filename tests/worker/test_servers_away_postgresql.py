@@ -1,5 +1,8 @@
 """PostgreSQL is stopped under a busy worker and started again: each death is one letter, and the worker never ends."""
 
+from contextlib import contextmanager
+
+import psutil
 import psycopg
 import pytest
 from celery import chain, current_app
@@ -15,6 +18,19 @@ QUEUE = "postgresql-away"
 
 class Database(PostgreSQL):
     """A PostgreSQL of this module alone, with our tables."""
+
+    @contextmanager
+    def hung(self):
+        """It takes connections and statements, and says nothing."""
+        postmaster = psutil.Process(int((self.data / "postmaster.pid").read_text().split()[0]))
+        processes = [postmaster, *postmaster.children()]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def ask(self, query, *parameters):
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -116,3 +132,21 @@ def test_a_lock_on_the_letters_does_not_hold_up_the_worker(database, away_worker
         eventually(lambda: spooled(spool) == len(dead), what="the letters are in the spool")
     eventually(lambda: len(database.letters()) == len(dead))
     assert sorted(dead) == sorted(task_id for task_id, *_ in database.letters())
+
+
+def test_a_hung_postgresql_holds_up_neither_the_worker_nor_its_signs_of_life(database, away_worker, spool, empty):
+    # Its event loop has a connection.
+    before = current_app.send_task("tests.nobody_knows", queue=QUEUE).id
+    eventually(lambda: len(database.letters()) == 1)
+    unheard = away_worker.output.count("worker.heartbeat_not_stored")
+    with database.hung(), current_app.connection_for_read() as broker:
+        dead = [current_app.send_task("tests.nobody_knows", queue=QUEUE).id for _ in range(20)]
+        eventually(lambda: spooled(spool) == len(dead), what="every death is in the spool")
+        assert broker.default_channel.client.llen(QUEUE) == 0
+        # The thread that beats goes on to tell Redis.
+        eventually(lambda: away_worker.output.count("worker.heartbeat_not_stored") > unheard)
+    eventually(lambda: len(database.letters()) == len(dead) + 1, what="every death is a letter")
+    assert sorted([before, *dead]) == sorted(task_id for task_id, *_ in database.letters())
+    for task_id in dead:
+        eventually(lambda task_id=task_id: database.status(task_id) == "FAILURE")
+    assert away_worker.alive
