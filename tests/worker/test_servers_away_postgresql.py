@@ -1,5 +1,6 @@
 """PostgreSQL is stopped under a busy worker and started again: each death is one letter, and the worker never ends."""
 
+import re
 from contextlib import contextmanager
 
 import psutil
@@ -31,6 +32,24 @@ class Database(PostgreSQL):
         finally:
             for process in processes:
                 process.resume()
+
+    @contextmanager
+    def statements(self):
+        """What the worker's processes ask meanwhile: (server process, first line)."""
+        before, heard = self.log.stat().st_size, []
+        self.ask_to_log("all")
+        try:
+            yield heard
+        finally:
+            self.ask_to_log("none")
+        text = self.log.read_bytes()[before:].decode(errors="replace")
+        heard += re.findall(r"^(\d+) redeliver \S+  (?:statement|execute \S+): \s*(\w+ \S+.*)", text, re.MULTILINE)
+
+    def ask_to_log(self, what):
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET log_line_prefix = '%p %a '")
+            connection.execute(f"ALTER SYSTEM SET log_statement = '{what}'")
+            connection.execute("SELECT pg_reload_conf()")
 
     def ask(self, query, *parameters):
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -82,6 +101,22 @@ def empty(database):
 
 def send(task, *args, **options):
     return task.apply_async(args, queue=QUEUE, **options).id
+
+
+def test_a_success_costs_the_statement_of_its_result(database, away_worker, empty):
+    """Of ours, that is: nothing of dead letters asks PostgreSQL for its sake."""
+    done = "SELECT count(*) FROM django_celery_results_taskresult WHERE status = 'SUCCESS'"
+    for number in range(20):  # prepared by then, in both processes
+        send(tasks.echo, number)
+    eventually(lambda: database.ask(done) == [(20,)])
+    with database.statements() as statements:
+        for number in range(10):
+            send(tasks.echo, number)
+        eventually(lambda: database.ask(done) == [(30,)])
+    ran = {process for process, statement in statements if "django_celery_results" in statement}
+    assert sum(process in ran for process, _ in statements) == 10
+    # Signs of life come from a thread of the main process, whatever its tasks do.
+    assert {statement for _, statement in statements if re.search("deadletters_(?!worker)", statement)} == set()
 
 
 def test_deaths_while_postgresql_is_away_are_one_letter_each_without_a_restart(database, away_worker, spool, empty):
