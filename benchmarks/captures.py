@@ -16,17 +16,7 @@ import psycopg
 from celery import Celery
 
 from benchmarks.measure import alternate, table, versions, write
-from benchmarks.results import (
-    ROOT,
-    Stage,
-    _celery,
-    _drain,
-    _environment,
-    _peer_environment,
-    _rq_python,
-    _run,
-    _stage,
-)
+from benchmarks.stage import ROOT, Stage, celery, drain, our_environment, peer_environment, rq_python, run, staged
 
 OURS = "Redeliver, letter and result"
 WATCHED = "Redeliver, letter and result, while Flower listens"
@@ -41,7 +31,7 @@ TASK = "benchmarks.fail"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, write the JSON."""
     options = _options().parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="redeliver-benchmark-") as name, _stage(Path(name), options.tasks) as stage:
+    with tempfile.TemporaryDirectory(prefix="redeliver-benchmark-") as name, staged(Path(name), options.tasks) as stage:
         fewer = replace(stage, tasks=stage.tasks // 4)
         contestants: dict[str, Callable[[], float]] = {
             OURS: partial(_ours, stage),
@@ -53,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             RESULT: partial(_peer, fewer, "django"),
         }
         if not options.no_venv:
-            contestants["RQ, two workers"] = partial(_rq, fewer, _rq_python(stage.folder))
+            contestants["RQ, two workers"] = partial(_rq, fewer, rq_python(stage.folder))
         lines = alternate(contestants, options.rounds)
     print(table(lines, "tasks/s", OURS, [CEILING, LETTER, LETTER_REUSED, RESULT, RESULT_REUSED, "RQ, two workers"]))
     write(
@@ -76,8 +66,8 @@ def _options() -> argparse.ArgumentParser:
 def _ours(stage: Stage, app: str = "config") -> float:
     _fill(stage, "default")
     _ask(stage, "TRUNCATE deadletters_deadletter, django_celery_results_taskresult CASCADE")
-    rate = _drain(
-        stage, [[*_celery(app), "--include", "benchmarks.failing", "-Q", "default"]], _environment(stage), "default"
+    rate = drain(
+        stage, [[*celery(app), "--include", "benchmarks.failing", "-Q", "default"]], our_environment(stage), "default"
     )
     # A rate is worth nothing if something is missing.
     for kept in ("deadletters_deadletter", "django_celery_results_taskresult"):
@@ -88,18 +78,16 @@ def _ours(stage: Stage, app: str = "config") -> float:
 
 def _peer(stage: Stage, results: str, **extra: str) -> float:
     _fill(stage, "celery")
-    return _drain(
-        stage, [_celery("benchmarks.peers.failing_app")], _peer_environment(stage, results, **extra), "celery"
-    )
+    return drain(stage, [celery("benchmarks.peers.failing_app")], peer_environment(stage, results, **extra), "celery")
 
 
 def _rq(stage: Stage, python: str) -> float:
     queue = f"from redis import Redis; from rq import Queue; q = Queue(connection=Redis.from_url({stage.redis.url!r}))"
     call = f"[q.enqueue('benchmarks.peers.rq_tasks.fail', n) for n in range({stage.tasks})]"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    _run([python, "-c", f"{queue}; {call}"], environment)
+    run([python, "-c", f"{queue}; {call}"], environment)
     worker = [python, "-m", "rq.cli", "worker", "--url", stage.redis.url, "--quiet"]
-    return _drain(stage, [worker, worker], environment, "rq:queue:default")
+    return drain(stage, [worker, worker], environment, "rq:queue:default")
 
 
 def _fill(stage: Stage, queue: str) -> None:

@@ -15,6 +15,7 @@ from django_celery_results.models import TaskResult
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from deadletters.capture.spool import SpoolError, spool
 from deadletters.console.tabs import count_by_state
 from deadletters.models import Cause, DeadLetter
 from monitoring import dashboard, heartbeats, queues, workers
@@ -41,7 +42,12 @@ class StoreCollector:
             "redeliver_up", "Whether this part answered the scrape (1) or is away (0).", labels=["part"]
         )
         yield _build_info()
-        for part, read, away in (("database", _database, DatabaseError), ("broker", _broker, BrokerAway)):
+        parts: tuple[tuple[str, Callable[[], Iterable[Metric]], type[Exception]], ...] = (
+            ("database", _database, DatabaseError),
+            ("broker", _broker, BrokerAway),
+            ("spool", _spool, SpoolError),
+        )
+        for part, read, away in parts:
             metrics = _read(read, away)
             up.add_metric([part], 0 if metrics is None else 1)
             yield from metrics or ()
@@ -137,6 +143,14 @@ def _broker() -> Iterator[Metric]:
         "queue",
         {queue.name: queue.waiting for queue in queues.queues()},
     )
+
+
+def _spool() -> Iterator[Metric]:
+    here = spool()
+    yield _by(
+        "redeliver_spooled", "Deaths in the spool that this process sees: waiting for PostgreSQL, or set aside for a person.", "kind",
+        {"waiting": here.count(), "set_aside": here.aside()},
+    )  # fmt: skip
 
 
 def _bounded(rows: QuerySet[Any]) -> int:

@@ -82,6 +82,15 @@ def retry_slowly(self):
     raise self.retry(countdown=0)
 
 
+@shared_task(name="tests.once_more", bind=True)
+def once_more(self, seconds):
+    """Works for a while, and wants to be tried again, once."""
+    time.sleep(seconds)
+    if not self.request.retries:
+        raise self.retry(countdown=0)
+    return "the second time"
+
+
 @shared_task(name="tests.retry_bare", bind=True, max_retries=1)
 def retry_bare(self):
     raise self.retry(countdown=0.2)

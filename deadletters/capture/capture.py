@@ -66,7 +66,7 @@ def _stored(record: Record) -> Outcome:
         if connection.in_atomic_block:
             raise
         connection.close()
-        if kept is None or not kept.closed:
+        if kept is None or not kept.closed or breaker.is_away():
             breaker.trip()
             raise
     # The connection was as old as the last death: PostgreSQL may have been restarted since. What was committed unheard is a duplicate now.

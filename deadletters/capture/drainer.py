@@ -41,6 +41,7 @@ def connect() -> None:
 
 
 def _run() -> None:
+    breaker.hurry()
     pause = threading.Event()
     while not pause.wait(SECONDS):
         try:

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
 from deadletters import workers
-from deadletters.capture import ledger, unacked
+from deadletters.capture import breaker, ledger, unacked
 from deadletters.capture.reaper import reap
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class Heartbeat(threading.Thread):
 
     def run(self) -> None:
         """Beat at once, and from then on."""
+        breaker.hurry()  # Redis must hear of it, too, while PostgreSQL hangs
         while True:
             try:
                 self._beat()

@@ -4,15 +4,16 @@ Only tasks with `acks_late=False` pay for it: two statements each, or two lines 
 """
 
 import logging
-import secrets
 from dataclasses import fields
 from datetime import datetime
+from hashlib import blake2b
 from uuid import UUID
 
 from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection
 from kombu.utils.json import dumps, loads
 
 from deadletters.capture import breaker, spooled
+from deadletters.capture.poison import attempt_of
 from deadletters.capture.record import Death
 from deadletters.capture.spool import SpoolError, spool
 from deadletters.envelope import Envelope
@@ -32,25 +33,27 @@ def open_entry(worker_id: UUID, death: Death) -> int | None:
     While PostgreSQL is away the entry waits in the spool, under a negative key. None when nobody took it: the task runs all the same,
     and only its worker's loss meanwhile would go unseen.
     """
+    key = _key(death)
     if not breaker.is_away():
         _renew()
         try:
-            return EarlyStart.objects.create(worker_id=worker_id, record=pack(death)).pk
+            return EarlyStart.objects.create(pk=key, worker_id=worker_id, record=pack(death)).pk
         except Error as problem:
             _note_absence(problem)
-    key = -secrets.randbits(62) - 1
     try:
         spool().put(spooled.start(key, worker_id, death.worker, pack(death)))
     except SpoolError as problem:
         logger.error("worker.start_not_noted", extra={"task_id": death.task_id, "reason": str(problem)})
         return None
-    return key
+    return -key
 
 
 def close_entry(key: int) -> None:
     """The task has ended, somehow. Never raises."""
-    if key < 0 and _spool_end(key):
-        return
+    if key < 0:
+        if _spool_end(-key):
+            return
+        key = -key
     if breaker.is_away():
         _to_delete.add(key)
         return
@@ -69,6 +72,20 @@ def _spool_end(key: int) -> bool:
         logger.error("worker.end_not_noted", extra={"reason": str(problem)})
         return False
     return True
+
+
+def close_of(task_id: str, attempt: str, worker: str) -> None:
+    """The same, said by the process that ran the task: its main process may be lost before it hears of the end. Never raises."""
+    close_entry(_key_of(task_id, attempt, worker))
+
+
+def _key(death: Death) -> int:
+    headers = death.envelope.headers
+    return _key_of(death.task_id, attempt_of(headers, headers.get("retries")), death.worker)
+
+
+def _key_of(task_id: str, attempt: str, worker: str) -> int:
+    return int.from_bytes(blake2b(f"{task_id} {attempt} {worker}".encode(), digest_size=8).digest()) >> 1
 
 
 def _note_absence(problem: Error) -> None:

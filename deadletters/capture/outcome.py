@@ -7,6 +7,8 @@ from celery import signals
 from django.db import transaction
 from django.utils import timezone
 
+from deadletters.capture import ledger
+from deadletters.capture.poison import attempt_of
 from deadletters.envelope import replay_number
 from deadletters.models import DeadLetter, Event, State
 
@@ -46,6 +48,9 @@ def _settle(  # noqa: PLR0917  (private)
 def on_task_success(sender: Any, **_: Any) -> None:
     """In the process that ran the task, after its result is stored; an ordinary task pays two dictionary look-ups."""
     request = sender.request
+    if not sender.acks_late and (sender.ignore_result or request.ignore_result) and not request.is_eager:
+        # No result tells whoever finds its worker lost that it had ended.
+        ledger.close_of(request.id, attempt_of(request.headers, request.retries), request.hostname)
     number = replay_number(request.headers) if request.headers else 0
     if number and succeeded(request.id, number):
         return

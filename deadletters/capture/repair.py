@@ -10,7 +10,7 @@ from celery.utils.serialization import create_exception_cls
 from django.db import DatabaseError, OperationalError
 
 from deadletters.capture.record import Record
-from deadletters.envelope import Envelope
+from deadletters.envelope import Envelope, NoEnvelope
 from deadletters.models import NO_TASK_ID, Cause, DeadLetter, State
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,10 @@ def repair(record: Record) -> bool:
     ).first()
     if letter is None or task_id.startswith(NO_TASK_ID):
         return False
-    envelope = Envelope.of(letter)
+    try:
+        envelope = Envelope.of(letter)
+    except NoEnvelope:
+        envelope = Envelope.bare(letter)  # who waits behind it is not known, its own result is
     if envelope.headers.get("ignore_result"):
         return False
     backend: Any = current_app.backend

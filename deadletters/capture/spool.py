@@ -46,6 +46,9 @@ class Spool(Protocol):
     def waiting(self) -> bool:
         """Whether lines wait."""
 
+    def count(self) -> int:
+        """How many lines wait."""
+
     def batches(self) -> Generator[list[bytes]]:
         """The waiting lines. Asking for the next batch says that the last one is stored; stopping before keeps it."""
 
@@ -76,6 +79,9 @@ class FileSpool:
         with _spool_errors(self.place):
             return bool(self._files(_LINES, _DRAINING))
 
+    def count(self) -> int:
+        return self._count(_LINES, _DRAINING)
+
     def batches(self) -> Generator[list[bytes]]:
         with _spool_errors(self.place):
             for path in self._files(_LINES):
@@ -94,8 +100,16 @@ class FileSpool:
         logger.error("dead_letter.set_aside", extra={"spool": self.place, "why": why, "bytes": len(line)})
 
     def aside(self) -> int:
+        return self._count(SET_ASIDE)
+
+    def _count(self, *endings: str) -> int:
+        lines = 0
         with _spool_errors(self.place):
-            return sum(path.read_bytes().count(b"\n") for path in self._files(SET_ASIDE))
+            for path in self._files(*endings):
+                # Gone: it was drained, or moved, meanwhile.
+                with suppress(FileNotFoundError), path.open("rb") as file:
+                    lines += sum(1 for _ in file)
+        return lines
 
     def _files(self, *endings: str) -> list[Path]:
         try:
@@ -144,6 +158,10 @@ class RedisSpool:
     def waiting(self) -> bool:
         with self._redis() as client:
             return bool(client.exists(_KEY))
+
+    def count(self) -> int:
+        with self._redis() as client:
+            return int(client.llen(_KEY))
 
     def batches(self) -> Generator[list[bytes]]:
         while True:

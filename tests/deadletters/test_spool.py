@@ -10,7 +10,7 @@ from django.conf import settings as django_settings
 from django.db import connection
 
 from config.celery import app
-from deadletters.capture import breaker
+from deadletters.capture import breaker, keep
 from deadletters.capture.announce import flush
 from deadletters.capture.capture import Outcome, capture
 from deadletters.capture.drain import Drained, drain
@@ -209,6 +209,16 @@ def test_the_failure_of_a_spooled_letter_is_told_when_it_is_stored(folder, cause
     spool_deaths(death(cause=cause))
     drain()
     assert app.AsyncResult("t-1").state == status
+
+
+def test_a_letter_without_its_payload_does_not_hold_up_those_behind_it(folder, settings, monkeypatch):
+    monkeypatch.setattr(keep, "_seen", {})
+    settings.DEADLETTERS_KEEP_PAYLOADS_PER_ERROR = 1
+    spool_deaths(*many(3))
+    assert drain().stored == 3
+    assert DeadLetter.objects.filter(payload_kept=False).count() == 2
+    assert {app.AsyncResult(letter.task_id).state for letter in DeadLetter.objects.all()} == {"FAILURE"}
+    assert not spool().waiting()
 
 
 def test_a_result_that_is_known_is_left_alone(folder):

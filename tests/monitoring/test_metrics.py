@@ -9,6 +9,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from django_celery_results.models import TaskResult
 from prometheus_client.parser import text_string_to_metric_families
 
+from deadletters.capture.spool import spool
 from deadletters.models import Cause, State
 from monitoring import heartbeats, metrics
 
@@ -66,6 +67,18 @@ def test_a_broker_that_is_away_is_told_and_nothing_fails(monkeypatch, letter):
     assert found["redeliver_up", "database"] == 1
     assert found["redeliver_dead_letters", "open"] == 1
     assert not [name for name, *_ in found if name in {"redeliver_queue_depth", "redeliver_workers"}]
+
+
+def test_what_waits_in_the_spool_is_counted_and_a_broken_spool_is_told(settings, tmp_path):
+    settings.DEADLETTERS_SPOOL = str(tmp_path / "spool")
+    assert scraped(metrics.text().decode())["redeliver_spooled", "waiting"] == 0
+    spool().put(b"{}")
+    spool().put(b"{}")
+    spool().set_aside(b"rubbish", "torn")
+    found = scraped(metrics.text().decode())
+    assert (found["redeliver_spooled", "waiting"], found["redeliver_spooled", "set_aside"]) == (2, 1)
+    settings.DEADLETTERS_SPOOL = f"{__file__}/no folder"
+    assert scraped(metrics.text().decode())["redeliver_up", "spool"] == 0
 
 
 def test_a_scrape_costs_as_many_queries_with_many_rows_as_with_none(letter, django_assert_num_queries):

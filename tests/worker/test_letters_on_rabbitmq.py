@@ -1,12 +1,14 @@
 """Replays once more, on RabbitMQ: its acknowledgements, headers and priorities are not Redis'."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from celery import chord
+from celery import chord, current_app
 from django_celery_results.models import TaskResult
 
-from deadletters.models import DeadLetter, State
+from deadletters.envelope import Envelope
+from deadletters.models import Cause, DeadLetter, State
 from deadletters.replay.replay import replay
 from tests import tasks
 from tests.processes import Worker, eventually
@@ -37,3 +39,19 @@ def test_an_expired_message_runs_when_it_is_replayed(rabbit_worker, on_rabbitmq)
     result = tasks.echo.apply_async(["late"], expires=datetime.now(UTC) - timedelta(seconds=5))
     replay(eventually(lambda: DeadLetter.objects.filter(task_id=result.id).first()), by=None)
     assert eventually(lambda: TaskResult.objects.filter(task_id=result.id, status="SUCCESS").first()).result == '"late"'
+
+
+@pytest.mark.parametrize("encoding", ["no-such-codec", "utf-8\0"])
+def test_json_is_read_whatever_encoding_its_message_names(rabbit_worker, on_rabbitmq, encoding):
+    fine, dead = str(uuid.uuid4()), str(uuid.uuid4())
+    with current_app.producer_or_acquire() as producer:
+        for task_id, task in ((dead, "tests.die"), (fine, "tests.echo")):
+            producer.publish(
+                b'[["text"], {}, {}]', routing_key="default", exchange="", content_type="application/json", content_encoding=encoding,
+                headers={"task": task, "id": task_id, "lang": "py", "root_id": None},
+            )  # fmt: skip
+    eventually(TaskResult.objects.filter(task_id=fine, status="SUCCESS").exists)
+    letter = eventually(DeadLetter.objects.first)
+    assert (letter.task_id, letter.cause) == (dead, Cause.EXCEPTION)
+    assert Envelope.of(letter).arguments().args == ["text"]
+    assert DeadLetter.objects.count() == 1

@@ -1,8 +1,11 @@
 """PostgreSQL is stopped under a busy worker and started again: each death is one letter, and the worker never ends."""
 
 import os
+import re
 import signal
+from contextlib import contextmanager
 
+import psutil
 import psycopg
 import pytest
 from celery import chain, current_app
@@ -18,6 +21,37 @@ QUEUE = "postgresql-away"
 
 class Database(PostgreSQL):
     """A PostgreSQL of this module alone, with our tables."""
+
+    @contextmanager
+    def hung(self):
+        """It takes connections and statements, and says nothing."""
+        postmaster = psutil.Process(int((self.data / "postmaster.pid").read_text().split()[0]))
+        processes = [postmaster, *postmaster.children()]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
+
+    @contextmanager
+    def statements(self):
+        """What the worker's processes ask meanwhile: (server process, first line)."""
+        before, heard = self.log.stat().st_size, []
+        self.ask_to_log("all")
+        try:
+            yield heard
+        finally:
+            self.ask_to_log("none")
+        text = self.log.read_bytes()[before:].decode(errors="replace")
+        heard += re.findall(r"^(\d+) redeliver \S+  (?:statement|execute \S+): \s*(\w+ \S+.*)", text, re.MULTILINE)
+
+    def ask_to_log(self, what):
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET log_line_prefix = '%p %a '")
+            connection.execute(f"ALTER SYSTEM SET log_statement = '{what}'")
+            connection.execute("SELECT pg_reload_conf()")
 
     def ask(self, query, *parameters):
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -69,6 +103,22 @@ def empty(database):
 
 def send(task, *args, **options):
     return task.apply_async(args, queue=QUEUE, **options).id
+
+
+def test_a_success_costs_the_statement_of_its_result(database, away_worker, empty):
+    """Of ours, that is: nothing of dead letters asks PostgreSQL for its sake."""
+    done = "SELECT count(*) FROM django_celery_results_taskresult WHERE status = 'SUCCESS'"
+    for number in range(20):  # prepared by then, in both processes
+        send(tasks.echo, number)
+    eventually(lambda: database.ask(done) == [(20,)])
+    with database.statements() as statements:
+        for number in range(10):
+            send(tasks.echo, number)
+        eventually(lambda: database.ask(done) == [(30,)])
+    ran = {process for process, statement in statements if "django_celery_results" in statement}
+    assert sum(process in ran for process, _ in statements) == 10
+    # Signs of life come from a thread of the main process, whatever its tasks do.
+    assert {statement for _, statement in statements if re.search("deadletters_(?!worker)", statement)} == set()
 
 
 def test_deaths_while_postgresql_is_away_are_one_letter_each_without_a_restart(database, away_worker, spool, empty):
@@ -150,3 +200,21 @@ def test_an_early_acknowledged_task_that_begins_meanwhile_is_missed_with_its_wor
 
 def lines(spool, mark):
     return sum(path.read_bytes().count(mark) for path in spool.glob("*") if path.is_file())
+
+
+def test_a_hung_postgresql_holds_up_neither_the_worker_nor_its_signs_of_life(database, away_worker, spool, empty):
+    # Its event loop has a connection.
+    before = current_app.send_task("tests.nobody_knows", queue=QUEUE).id
+    eventually(lambda: len(database.letters()) == 1)
+    unheard = away_worker.output.count("worker.heartbeat_not_stored")
+    with database.hung(), current_app.connection_for_read() as broker:
+        dead = [current_app.send_task("tests.nobody_knows", queue=QUEUE).id for _ in range(20)]
+        eventually(lambda: spooled(spool) == len(dead), what="every death is in the spool")
+        assert broker.default_channel.client.llen(QUEUE) == 0
+        # The thread that beats goes on to tell Redis.
+        eventually(lambda: away_worker.output.count("worker.heartbeat_not_stored") > unheard)
+    eventually(lambda: len(database.letters()) == len(dead) + 1, what="every death is a letter")
+    assert sorted([before, *dead]) == sorted(task_id for task_id, *_ in database.letters())
+    for task_id in dead:
+        eventually(lambda task_id=task_id: database.status(task_id) == "FAILURE")
+    assert away_worker.alive

@@ -3,14 +3,17 @@
 import collections
 import json
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from celery import chord, current_app
 from django_celery_results.models import TaskResult
 from kombu import Connection, Queue
 
 from deadletters.envelope import Envelope
-from deadletters.models import Cause, DeadLetter
+from deadletters.models import Cause, DeadLetter, State
+from deadletters.replay.sweep import sweep
 from tests import tasks
 from tests.processes import Worker, eventually
 from tests.rabbitmq import RabbitMQ, publishing_to
@@ -95,3 +98,34 @@ def test_what_rabbitmq_gives_up_is_a_letter(busy_worker, broker, arguments, caus
     assert envelope.headers["tenant"] == "t-1"
     assert "x-death" not in envelope.headers
     assert DeadLetter.objects.count() == 1
+
+
+def test_what_cannot_be_sent_while_rabbitmq_is_away_is_a_letter_or_goes_on(busy_worker, broker, tmp_path):
+    log, queue = tmp_path / "log", "unsent"
+    worker = Worker(tmp_path, queue=queue, concurrency=4, BROKER_URL=broker.url)
+    try:
+        slow, said = tasks.sleep.si(4).set(queue=queue), tasks.note.s(log=str(log)).set(queue=queue)
+        linked = slow.clone().apply_async(link=said.clone(kwargs={"label": "linked"}))
+        body = chord([slow.clone(), slow.clone()])(said.clone(kwargs={"label": "body"}))
+        retried = tasks.once_more.apply_async([3], queue=queue)
+        # What the main process does not know to be running when the connection is lost is simply delivered again.
+        eventually(lambda: len(active(worker)) == 4)
+        broker.stop()
+        worker.wait_for("Retrying refused callback publish for 'tests.note'")
+        broker.start()
+        letter = eventually(lambda: DeadLetter.objects.filter(task_id=retried.id).first(), what="a letter of the retry")
+        assert letter.cause == Cause.PUBLISH_FAILED
+        eventually(lambda: {"linked", "body"} <= set(labels(log)), what="callback and chord body have run")
+        # RabbitMQ delivers again what could not be acknowledged, and that copy's retry is sent: nothing is left to replay.
+        succeeded = TaskResult.objects.filter(task_id__in=[linked.id, body.id, retried.id], status="SUCCESS")
+        eventually(lambda: succeeded.count() == 3)
+        sweep(timedelta(0))
+        assert labels(log)["body"] == 1
+        assert [(one.pk, one.state, one.deaths) for one in DeadLetter.objects.all()] == [(letter.pk, State.RESOLVED, 1)]
+    finally:
+        worker.stop()
+
+
+def active(worker):
+    """What the worker's main process knows to be running."""
+    return (current_app.control.inspect([worker.name], timeout=5).active() or {}).get(worker.name, [])

@@ -147,6 +147,8 @@ def message(**headers):
         {**message(), "headers": "text"},
         {**message(), "headers": None},
         {**message(), "content-type": 5},
+        {**message(), "content-encoding": 5},
+        {**message(), "content-encoding": {"an": "object"}},
     ],
 )
 def test_a_message_that_makes_no_sense_is_kept_and_the_queue_moves_on(busy_worker, broker, raw):
@@ -159,3 +161,37 @@ def test_a_message_that_makes_no_sense_is_kept_and_the_queue_moves_on(busy_worke
     eventually(lambda: unsettled(broker) == 0)
     assert DeadLetter.objects.count() == 1
     assert busy_worker.alive
+
+
+@pytest.mark.parametrize("encoding", ["no-such-codec", "utf-8\0"])
+def test_json_is_read_whatever_encoding_its_message_names(busy_worker, broker, encoding):
+    raw = {**message(), "content-encoding": encoding}
+    with redis.Redis.from_url(broker.url) as client:
+        client.lpush("default", json.dumps(raw))
+    ran = TaskResult.objects.filter(task_id=raw["headers"]["id"], status="SUCCESS")
+    eventually(ran.exists, what="it has run: kombu does not ask for JSON's encoding")
+    eventually(lambda: unsettled(broker) == 0)
+    assert not DeadLetter.objects.exists()
+
+
+@pytest.mark.parametrize("task", ["tests.die_unless", "tests.vanish"])
+def test_a_redelivered_copy_that_dies_after_the_first_one_succeeded_is_no_letter(busy_worker, broker, tmp_path, task):
+    there = tmp_path / "there"
+    there.touch()
+    raw, task_id = message(task=task), str(uuid.uuid4())
+    raw["headers"]["id"] = task_id
+    raw["body"] = base64.b64encode(json.dumps([[str(there)], {}, {}]).encode()).decode()
+    succeeded = TaskResult.objects.filter(task_id=task_id, status="SUCCESS")
+    with redis.Redis.from_url(broker.url) as client:
+        client.lpush("default", json.dumps(raw))
+        eventually(succeeded.exists)
+        eventually(lambda: unsettled(broker) == 0)
+        there.unlink()
+        raw["properties"]["delivery_info"]["redelivered"] = True
+        client.lpush("default", json.dumps(raw))
+    eventually(lambda: busy_worker.output.count(f"{task}[{task_id}] received") == 2)
+    eventually(lambda: unsettled(broker) == 0)
+    dead = tasks.die.delay().id
+    eventually(DeadLetter.objects.filter(task_id=dead).exists)
+    assert DeadLetter.objects.count() == 1
+    assert succeeded.exists()

@@ -63,9 +63,9 @@ def workers(folder, broker):
 class Held:
     """A task that runs until it is released."""
 
-    def __init__(self, folder, task, queue=""):
+    def __init__(self, folder, task, queue="", **options):
         self.log, self.release = folder / "log", folder / "release"
-        self.result = task.apply_async([str(self.log), str(self.release)], queue=queue or folder.name)
+        self.result = task.apply_async([str(self.log), str(self.release)], queue=queue or folder.name, **options)
 
     @property
     def starts(self):
@@ -115,6 +115,22 @@ def test_what_a_killed_worker_had_acknowledged_becomes_one_letter(workers, folde
     eventually(lambda: not Row.objects.filter(name=victim.name).exists())
     assert not EarlyStart.objects.exists()
     assert len(held.starts) == 1
+
+
+@on_redis
+@pytest.mark.parametrize("ignored", [False, True], ids=["with a result", "without a result"])
+def test_what_had_finished_when_its_worker_was_killed_is_not_dead(workers, folder, ignored):
+    first = workers()
+    held = Held(folder, early(), ignore_result=ignored)
+    eventually(lambda: held.starts and EarlyStart.objects.exists())
+    os.kill(first.process.pid, signal.SIGSTOP)  # the main process will never hear of the end
+    held.release.touch()
+    first.wait_for(f"[{held.result.id}] succeeded")
+    kill(first, children=False)
+    workers()
+    eventually(lambda: not Row.objects.filter(name=first.name).exists(), patience=45, what="the lost worker is buried")
+    assert not DeadLetter.objects.exists()
+    assert not EarlyStart.objects.exists()
 
 
 def test_a_worker_that_was_only_stopped_makes_no_second_letter_and_its_late_success_settles_the_first(workers, folder):
@@ -193,9 +209,8 @@ def test_of_four_reapers_at_once_each_letter_and_each_message_comes_from_one(wor
     dead = Row.objects.create(
         name="dead@localhost", started_at=timezone.now(), seen_at=timezone.now() - timedelta(hours=1)
     )
-    death = a_death("early-1")
-    for _ in range(3):
-        ledger.open_entry(dead.pk, death)
+    for number in range(3):
+        ledger.open_entry(dead.pk, a_death("early-1", worker=f"child {number}"))
     tasks.echo.apply_async([1], queue=folder.name)
     with current_app.connection_for_read() as broker:
         unacked.own(broker.default_channel, dead.pk)
