@@ -8,8 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from celery import Celery
+from celery.events import EventDispatcher
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # the stubs are behind
 
+from schedules.confirms import Confirms
 from schedules.message import COPY_HEADER, ROUTING, Unusable, compose, refused_arguments
 
 logger = logging.getLogger(__name__)
@@ -31,12 +33,22 @@ class Parcel:
     row: Any
 
 
+class SentEvents(EventDispatcher):
+    """Celery's `task-sent` events, all of a batch in one message after its tasks, in the form in which workers group theirs."""
+
+    def publish(self, type: str, fields: dict[str, Any], producer: Any, **_options: Any) -> None:  # noqa: A002, ARG002  (Celery's signature)
+        """Keep one until `flush`."""
+        self.send(type, **fields)
+
+
 class Publisher:
     """One connection to the broker, made when it is needed and after it was lost."""
 
     def __init__(self, app: Celery) -> None:
         self.app = app
         self._producer: Any = None
+        self._events: Any = None
+        self._confirms: Confirms | None = None
         self._declared: set[tuple[Any, ...]] = set()  # where messages went on this connection
 
     def send(self, parcels: Sequence[Parcel], *, before_each: Callable[[], None]) -> dict[UUID, str]:
@@ -54,16 +66,20 @@ class Publisher:
                     if reason := self._put(producer, parcel):
                         refused[parcel.id] = reason
                 before_each()
+            self._events.flush()
+            if self._confirms:
+                self._confirms.wait(before_each)
         except Exception as problem:
-            if not isinstance(problem, self._broker_errors()):
+            foreseen = isinstance(problem, self._broker_errors())
+            self.close()  # with what was written and is not known to have arrived, and its events
+            if not foreseen:
                 raise
-            self.close()
             raise BrokerAway(str(problem) or repr(problem)) from problem
         return refused
 
     def close(self) -> None:
         """Let the connection go. Never raises."""
-        producer, self._producer = self._producer, None
+        producer, self._producer, self._events, self._confirms = self._producer, None, None, None
         self._declared.clear()
         if producer is not None:
             try:
@@ -78,6 +94,7 @@ class Publisher:
         except Unusable as problem:
             return str(problem)
         options = {**message.options, "task_id": str(parcel.id), "producer": producer, "retry": False}
+        options["event_dispatcher"] = self._events
         options["headers"] = {**options["headers"], BEAT_HEADER: True, COPY_HEADER: str(uuid.uuid4())}
         task = self.app.tasks.get(message.task)
         way = (message.task, *map(message.options.get, ROUTING))
@@ -103,7 +120,12 @@ class Publisher:
             connection = self.app.connection_for_write()
             # Quickly: whoever leads must renew its lease while the broker is away.
             connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=1)
-            self._producer = self.app.amqp.Producer(connection, auto_declare=False)
+            producer = self.app.amqp.Producer(connection, auto_declare=False)
+            channel = producer.channel
+            awaits = getattr(getattr(channel, "connection", None), "confirm_publish", False)
+            self._confirms = Confirms(channel) if awaits else None
+            self._events = SentEvents(app=self.app, channel=channel, buffer_group={"task"}, buffer_limit=BATCH + 1)
+            self._producer = producer
         return self._producer
 
     def _broker_errors(self) -> tuple[type[Exception], ...]:

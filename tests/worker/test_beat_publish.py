@@ -1,0 +1,69 @@
+"""How a batch of occurrences gets onto the broker."""
+
+import uuid
+from contextlib import suppress
+from types import SimpleNamespace
+
+import pytest
+from celery import current_app
+
+from schedules.publish import BrokerAway, Parcel, Publisher
+
+pytestmark = [pytest.mark.worker]
+
+
+def parcels(number, **columns):
+    row = {
+        "name": "Many", "task": "elsewhere.task", "args": "[]", "kwargs": "{}", "headers": "{}", "queue": None, "exchange": None,
+        "routing_key": None, "priority": None, "expires": None, "expire_seconds": None,
+    }  # fmt: skip
+    return [Parcel(uuid.uuid4(), SimpleNamespace(**row | columns)) for _ in range(number)]
+
+
+@pytest.fixture
+def publisher():
+    made = Publisher(current_app._get_current_object())
+    yield made
+    made.close()
+
+
+@pytest.mark.rabbitmq
+def test_what_rabbitmq_refuses_is_sent_when_it_takes_it(on_rabbitmq, publisher):
+    """With one queue that takes two messages only."""
+    with current_app.connection_for_write() as broker:
+        channel = broker.default_channel
+        limits = {"x-max-length": 2, "x-overflow": "reject-publish"}
+        channel.queue_declare("narrow", durable=True, auto_delete=False, arguments=limits)
+        channel.queue_bind("narrow", "amq.direct", "narrow")
+        batch = parcels(20, exchange="amq.direct", routing_key="narrow")
+        with pytest.raises(BrokerAway):
+            publisher.send(batch, before_each=lambda: None)
+
+        channel.queue_delete("narrow")
+        channel.queue_declare("narrow", durable=True, auto_delete=False)
+        channel.queue_bind("narrow", "amq.direct", "narrow")
+        assert publisher.send(batch, before_each=lambda: None) == {}
+        sent = [channel.basic_get("narrow", no_ack=True).headers["id"] for _ in batch]
+        channel.queue_delete("narrow")
+    assert sent == [str(parcel.id) for parcel in batch]
+
+
+@pytest.fixture(params=["redis", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
+def broker(request):
+    if request.param == "rabbitmq":
+        request.getfixturevalue("on_rabbitmq")
+
+
+def test_each_message_has_its_event(broker, publisher):
+    batch = parcels(3, queue="nobody-listens")
+    told = []
+    with current_app.connection_for_read() as connection:
+        receiver = current_app.events.Receiver(connection, handlers={"task-sent": told.append})
+        with receiver.consumer_context() as (consuming, channel, _consumers):
+            with suppress(TimeoutError):
+                consuming.drain_events(timeout=0.5)  # Redis' transport subscribes when it listens first
+            assert publisher.send(batch, before_each=lambda: None) == {}
+            while len(told) < len(batch):
+                consuming.drain_events(timeout=10)
+            channel.queue_purge("nobody-listens")
+    assert [(event["uuid"], event["queue"]) for event in told] == [(str(p.id), "nobody-listens") for p in batch]
