@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from kombu.exceptions import OperationalError  # type: ignore[attr-defined]  # the stubs are behind
+from kombu.exceptions import OperationalError
 
 # A broker that confirms nothing for so long (seconds) is as good as away.
 PATIENCE = 10.0

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from celery import Celery
-from celery.events import EventDispatcher
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # the stubs are behind
 
 from schedules.confirms import Confirms
@@ -33,21 +32,12 @@ class Parcel:
     row: Any
 
 
-class SentEvents(EventDispatcher):
-    """Celery's `task-sent` events, all of a batch in one message after its tasks, in the form in which workers group theirs."""
-
-    def publish(self, type: str, fields: dict[str, Any], producer: Any, **_options: Any) -> None:  # noqa: A002, ARG002  (Celery's signature)
-        """Keep one until `flush`."""
-        self.send(type, **fields)
-
-
 class Publisher:
     """One connection to the broker, made when it is needed and after it was lost."""
 
     def __init__(self, app: Celery) -> None:
         self.app = app
         self._producer: Any = None
-        self._events: Any = None
         self._confirms: Confirms | None = None
         self._declared: set[tuple[Any, ...]] = set()  # where messages went on this connection
 
@@ -66,12 +56,11 @@ class Publisher:
                     if reason := self._put(producer, parcel):
                         refused[parcel.id] = reason
                 before_each()
-            self._events.flush()
             if self._confirms:
                 self._confirms.wait(before_each)
         except Exception as problem:
             foreseen = isinstance(problem, self._broker_errors())
-            self.close()  # with what was written and is not known to have arrived, and its events
+            self.close()  # with what was written and is not known to have arrived
             if not foreseen:
                 raise
             raise BrokerAway(str(problem) or repr(problem)) from problem
@@ -79,7 +68,7 @@ class Publisher:
 
     def close(self) -> None:
         """Let the connection go. Never raises."""
-        producer, self._producer, self._events, self._confirms = self._producer, None, None, None
+        producer, self._producer, self._confirms = self._producer, None, None
         self._declared.clear()
         if producer is not None:
             try:
@@ -94,7 +83,6 @@ class Publisher:
         except Unusable as problem:
             return str(problem)
         options = {**message.options, "task_id": str(parcel.id), "producer": producer, "retry": False}
-        options["event_dispatcher"] = self._events
         options["headers"] = {**options["headers"], BEAT_HEADER: True, COPY_HEADER: str(uuid.uuid4())}
         task = self.app.tasks.get(message.task)
         way = (message.task, *map(message.options.get, ROUTING))
@@ -124,7 +112,6 @@ class Publisher:
             channel = producer.channel
             awaits = getattr(getattr(channel, "connection", None), "confirm_publish", False)
             self._confirms = Confirms(channel) if awaits else None
-            self._events = SentEvents(app=self.app, channel=channel, buffer_group={"task"}, buffer_limit=BATCH + 1)
             self._producer = producer
         return self._producer
 

@@ -1,7 +1,6 @@
 """How a batch of occurrences gets onto the broker."""
 
 import uuid
-from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -46,24 +45,3 @@ def test_what_rabbitmq_refuses_is_sent_when_it_takes_it(on_rabbitmq, publisher):
         sent = [channel.basic_get("narrow", no_ack=True).headers["id"] for _ in batch]
         channel.queue_delete("narrow")
     assert sent == [str(parcel.id) for parcel in batch]
-
-
-@pytest.fixture(params=["redis", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
-def broker(request):
-    if request.param == "rabbitmq":
-        request.getfixturevalue("on_rabbitmq")
-
-
-def test_each_message_has_its_event(broker, publisher):
-    batch = parcels(3, queue="nobody-listens")
-    told = []
-    with current_app.connection_for_read() as connection:
-        receiver = current_app.events.Receiver(connection, handlers={"task-sent": told.append})
-        with receiver.consumer_context() as (consuming, channel, _consumers):
-            with suppress(TimeoutError):
-                consuming.drain_events(timeout=0.5)  # Redis' transport subscribes when it listens first
-            assert publisher.send(batch, before_each=lambda: None) == {}
-            while len(told) < len(batch):
-                consuming.drain_events(timeout=10)
-            channel.queue_purge("nobody-listens")
-    assert [(event["uuid"], event["queue"]) for event in told] == [(str(p.id), "nobody-listens") for p in batch]
