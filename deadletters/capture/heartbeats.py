@@ -18,6 +18,7 @@ from django.db import Error, close_old_connections, connection
 from deadletters import workers
 from deadletters.capture import breaker, ledger, unacked
 from deadletters.capture.reaper import reap
+from deadletters.capture.transport import owed
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,10 @@ class Heartbeat(threading.Thread):
         try:
             with unacked.channel_of(self._app) as channel:
                 if channel:
-                    unacked.sign(channel, self.worker_id, self._held(), self._silence.total_seconds())
+                    held, seconds = self._held(), self._silence.total_seconds()
+                    unacked.sign(channel, self.worker_id, held, seconds)
+                    if found := unacked.give_back_unheard(channel, self.worker_id, held | owed(), seconds):
+                        logger.warning("worker.messages_unheard", extra={"restored": found})
         except Exception as problem:  # noqa: BLE001  (each transport has errors of its own)
             logger.warning("worker.heartbeat_not_heard", extra={"reason": str(problem)})
             return False

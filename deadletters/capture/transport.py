@@ -218,6 +218,11 @@ def abandon(channels: Iterable[Any], running: Container[str]) -> None:
                     _owed.setdefault(tag, True)
 
 
+def owed() -> set[str]:
+    """The tags of messages that are done with, and wait for a connection to say so."""
+    return set(_owed)
+
+
 def connect() -> None:
     """Have kombu use this transport."""
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))

@@ -6,7 +6,7 @@ round trip; each worker renews what it holds, so that no message of a living wor
 or its `eta` waits; and what a dead worker held goes back to its queue. RabbitMQ knows both by the connection.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from time import time
@@ -79,6 +79,20 @@ def sign(channel: Any, owner: UUID, tags: Iterable[str], seconds: float) -> None
         client.zadd(f"{prefix}{channel.unacked_index_key}", dict.fromkeys(held[start : start + _CHUNK], now), xx=True)
 
 
+def give_back_unheard(channel: Any, owner: UUID, held: Container[str], seconds: float) -> int:
+    """Give back what `owner` itself took and never heard of; returns how many messages.
+
+    Redis noted the message as taken and went away before it answered. Nobody else may judge that: what the owner holds only it
+    knows, and it renews that far more often than each `seconds`.
+    """
+    client, prefix = _client(channel)
+    owners = _owners(channel)
+    unheard = [tag for tag, name in owners.items() if name == str(owner) and tag not in held]
+    taken = [client.zscore(f"{prefix}{channel.unacked_index_key}", tag) for tag in unheard]
+    overdue = [tag for tag, at in zip(unheard, taken, strict=True) if at is not None and at < time() - seconds]
+    return sum(_give_back(channel, tag, str(owner)) for tag in overdue)
+
+
 def unsign(channel: Any, owner: UUID) -> None:
     """`owner` ends."""
     client, prefix = _client(channel)
@@ -93,10 +107,14 @@ def is_signed(channel: Any, owner: UUID) -> bool:
 
 def restore(channel: Any, is_dead: Callable[[UUID], bool]) -> int:
     """Give back to their queues what dead workers held; returns how many messages. Two at once give each back once."""
-    client, prefix = _client(channel)
-    held = {bytes_to_str(tag): bytes_to_str(owner) for tag, owner in client.hgetall(f"{prefix}{OWNERS}").items()}
+    held = _owners(channel)
     dead = {owner for owner in set(held.values()) if is_dead(UUID(owner))}
     return sum(_give_back(channel, tag, owner) for tag, owner in held.items() if owner in dead)
+
+
+def _owners(channel: Any) -> dict[str, str]:
+    client, prefix = _client(channel)
+    return {bytes_to_str(tag): bytes_to_str(owner) for tag, owner in client.hgetall(f"{prefix}{OWNERS}").items()}
 
 
 def _give_back(channel: Any, tag: str, owner: str) -> bool:

@@ -67,7 +67,7 @@ def soak(
     say(f"under fire: {under_fire.ends}  {under_fire.wrong or ''}")
     stage.mended.touch()
     _replay_all(say)
-    replayed = settled(plans, partial(read, stage.ledger), 5)
+    replayed = settled(plans, partial(read, stage.ledger), PATIENCE)
     say(f"replayed: {replayed.ends}  {replayed.wrong or ''}")
     ledger = read(stage.ledger)
     return Report(

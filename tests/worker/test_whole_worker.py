@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 from kombu import Consumer, Queue
 
-from deadletters.capture import ledger, unacked
+from deadletters.capture import ledger, transport, unacked
 from deadletters.capture.reaper import reap
 from deadletters.models import Cause, DeadLetter, Event, State
 from deadletters.replay.replay import replay
@@ -202,6 +202,24 @@ def test_a_task_that_outlasts_the_visibility_timeout_is_not_started_twice(worker
     assert held.result.get(timeout=30) == "held"
     assert later.get(timeout=60) == 1
     assert len(held.starts) == 1
+
+
+@on_redis
+def test_a_message_that_was_taken_while_the_answer_was_lost_runs_soon(workers, folder):
+    worker = workers()
+    row = eventually(lambda: Row.objects.filter(name=worker.name).first())
+    with current_app.connection_for_write() as broker:
+        client = broker.default_channel.client
+        worker.process.send_signal(signal.SIGSTOP)
+        try:
+            result = tasks.echo.apply_async([1], queue=folder.name)
+            # As Redis notes it, and then is killed before it answers.
+            notes = ["unacked", "unacked_index", unacked.OWNERS]
+            assert client.eval(transport._TAKE, 4, *notes, folder.name, time.time(), "a tag", str(row.pk))
+        finally:
+            worker.process.send_signal(signal.SIGCONT)
+        assert result.get(timeout=45) == 1
+        eventually(lambda: not client.exists(*notes), what="nothing is left of it")
 
 
 @on_redis
