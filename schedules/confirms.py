@@ -17,19 +17,21 @@ class Confirms:
 
     def __init__(self, channel: Any) -> None:
         self._channel = channel
-        self._tag = 0  # the broker counts a channel's messages from 1
+        self.tag = 0  # of the last message; the broker counts a channel's messages from 1
         self._awaited: set[int] = set()
-        self._refused = False
+        self._refused: set[int] = set()
         channel.confirm_select()
         channel.events["basic_ack"].add(self._on_ack)
         channel.events["basic_nack"].add(self._on_nack)
         channel.basic_publish = self._publish
 
-    def wait(self, between: Callable[[], None]) -> None:
-        """Until the broker has confirmed all that was published. `between` is called now and then, and may raise.
+    def wait(self, between: Callable[[], None]) -> set[int]:
+        """Until the broker has answered for all that was published; returns the tags that it refused, as a full queue does.
+
+        `between` is called now and then, and may raise.
 
         Raises:
-            OperationalError: it refused some, or says nothing.
+            OperationalError: it says nothing.
         """
         deadline = time.monotonic() + PATIENCE
         while self._awaited:
@@ -40,17 +42,21 @@ class Confirms:
                 self._channel.connection.drain_events(timeout=LOOK)
             except TimeoutError:
                 continue
-        if self._refused:
-            raise OperationalError("the broker refused messages")
+        refused, self._refused = self._refused, set()
+        return refused
 
     def _publish(self, *args: Any, **kwargs: Any) -> None:
         self._channel._basic_publish(*args, **kwargs)
-        self._tag += 1
-        self._awaited.add(self._tag)
+        self.tag += 1
+        self._awaited.add(self.tag)
 
     def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001  (py-amqp's signature)
-        self._awaited -= {known for known in self._awaited if known <= tag} if multiple else {tag}
+        self._awaited -= self._meant(tag, multiple=multiple)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001
-        self._refused = True
-        self._on_ack(tag, multiple)
+        meant = self._meant(tag, multiple=multiple)
+        self._refused |= meant
+        self._awaited -= meant
+
+    def _meant(self, tag: int, *, multiple: bool) -> set[int]:
+        return {known for known in self._awaited if known <= tag} if multiple else {tag}

@@ -1,6 +1,6 @@
 """What becomes of the due times of one schedule: pure decisions by its policy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -44,12 +44,20 @@ class Verdict:
     folded: int = 0
 
 
-def decide(due: Sequence[float], count: int, now: float, rules: Rules, situation: Situation) -> list[Verdict]:
-    """What becomes of due times (the newest of `count`, oldest first), in order."""
-    verdicts, runs, folded = _sort_out(due, count, now, rules)
+def decide(  # noqa: PLR0917  (what is due, and what is known)
+    due: Sequence[float],
+    count: int,
+    now: float,
+    rules: Rules,
+    situation: Situation,
+    ready: Sequence[float] | None = None,
+) -> list[Verdict]:
+    """What becomes of due times (the newest of `count`, oldest first), in order. `ready`: when each was to leave, if jitter put it off."""
+    late = dict(zip(due, (now - at for at in ready or due), strict=True))
+    verdicts, runs, folded = _sort_out(due, count, late, rules)
     alive, waiting = situation.alive, situation.waiting
     for due_at in runs:
-        lateness = timedelta(seconds=now - due_at)
+        lateness = timedelta(seconds=late[due_at])
         reason = _("Sent %s late.") % _words(lateness) if lateness > LATE else ""
         state = State.CLAIMED
         if situation.failing:
@@ -68,8 +76,10 @@ def decide(due: Sequence[float], count: int, now: float, rules: Rules, situation
     return verdicts
 
 
-def _sort_out(due: Sequence[float], count: int, now: float, rules: Rules) -> tuple[list[Verdict], list[float], int]:
-    """What is not run at all, what is, and how many missed ones the first of these stands for."""
+def _sort_out(
+    due: Sequence[float], count: int, late: Mapping[float, float], rules: Rules
+) -> tuple[list[Verdict], list[float], int]:
+    """What is not run at all, what is, and how many missed ones the first of these stands for; `late`: each one's lateness in seconds."""
     verdicts: list[Verdict] = []
     unseen = count - len(due)
     paused = [at for at in due if _in_pause(at, rules)]
@@ -78,9 +88,9 @@ def _sort_out(due: Sequence[float], count: int, now: float, rules: Rules) -> tup
         verdicts.append(Verdict(due_at=paused[-1], state=State.SKIPPED, reason=why, folded=unseen + len(paused) - 1))
         unseen = 0
     rest = [at for at in due if not _in_pause(at, rules)]
-    prompt = [at for at in rest if now - at <= TOLERANCE]
-    missed = [at for at in rest if now - at > TOLERANCE]
-    too_late = [at for at in missed if rules.grace is not None and now - at > rules.grace]
+    prompt = [at for at in rest if late[at] <= TOLERANCE]
+    missed = [at for at in rest if late[at] > TOLERANCE]
+    too_late = [at for at in missed if rules.grace is not None and late[at] > rules.grace]
     missed = missed[len(too_late) :]
     if too_late:
         why = _("Missed by more than its grace time of %s.") % _words(timedelta(seconds=rules.grace or 0))

@@ -60,9 +60,13 @@ def save(schedule: Schedule, *, by: User | None = None) -> list[Change]:
         schedule.save()
     else:
         fields = {field.name for field in Schedule._meta.concrete_fields if not field.primary_key} - RUN_FIELDS
+        fields.discard(
+            "date_changed"
+        )  # what has not run yet counts from it, and must not begin anew for the sake of other words
         if counts_anew(before, schedule):
             schedule.last_run_at = None
             fields.add("last_run_at")
+            fields.add("date_changed")
             if schedule.one_off:
                 # Beat takes a one-off with a count for one that has run.
                 schedule.total_run_count = 0

@@ -57,10 +57,21 @@ class Seat:
 
     @property
     def connection(self) -> psycopg.Connection[Any]:
-        """The session whose lock this is about."""
+        """The session whose lock this is about.
+
+        Raises:
+            psycopg.InterfaceError: this beat led by a session that is gone, and its lock with it. A new one would have no lock.
+        """
+        if self.leads and self.is_lost:
+            raise psycopg.InterfaceError("the session that held the lock has ended")
         if self._connection is None or self._connection.closed:
             self._connection = _connect(self.name)
         return self._connection
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the session has ended."""
+        return self._connection is None or self._connection.closed
 
     def take(self) -> bool:
         """Lead, if nobody does."""

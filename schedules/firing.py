@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import psycopg
@@ -16,8 +17,10 @@ from schedules.publish import Parcel
 
 logger = logging.getLogger(__name__)
 
-# Of more missed due times than this, only the newest are looked at one by one.
+# Of more missed due times than this, only the newest are looked at one by one, unless a policy means to run more.
 MOST = 1000
+# Seconds after which one that could not be claimed is tried again.
+AGAIN = 60.0
 
 
 class Firing:
@@ -34,9 +37,14 @@ class Firing:
         except (psycopg.OperationalError, psycopg.InterfaceError):
             raise
         except Exception as problem:
+            if (
+                self.seat.is_lost
+            ):  # PostgreSQL ended the session within the transaction, for which it has an error of another kind
+                raise
             if len(items) == 1:
                 logger.exception("schedule.put_aside", extra={"schedule_id": items[0].pk})
                 self.plan.broken[items[0].pk] = f"{type(problem).__name__}: {problem}"
+                self.plan.put_off(items[0], now + AGAIN)
                 return []
             middle = len(items) // 2
             return self.fire(items[:middle], now) + self.fire(items[middle:], now)
@@ -83,14 +91,16 @@ class Firing:
                 # A run that its row does not know of: that was held by somebody when it was written.
                 due_times = [at for at in due_times if at > floor]
                 count = len(due_times)
-            verdicts = decide(due_times, count, now, _rules(rows[pk]), situations.get(pk, Situation()))
+            # One that is ready waits for an earlier one that is not: that is nobody's lateness.
+            ready = list(accumulate((at + delay(pk, at, rows[pk].jitter) for at in due_times), max))
+            verdicts = decide(due_times, count, now, _rules(rows[pk]), situations.get(pk, Situation()), ready)
             fired[pk] = (verdicts, last)
         return fired
 
     def _times(self, item: Item, row: Any, now: float) -> tuple[list[float], int]:
         """The due times that count now, and how many there are in all."""
         timing = self.plan.timing(item.key)
-        found, count = due.between(timing, item.anchor, now, limit=MOST)
+        found, count = due.between(timing, item.anchor, now, limit=max(MOST, row.catch_up_limit or 0))
         if row.jitter:
             ready = next((n for n, at in enumerate(found) if at + delay(item.pk, at, row.jitter) > now), len(found))
             count -= len(found) - ready

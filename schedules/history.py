@@ -76,11 +76,6 @@ class Occurrence(models.Model):
     def __str__(self) -> str:
         return f"{self.name}, {self.due_at:%Y-%m-%d %H:%M:%S %Z}"
 
-    @property
-    def is_late(self) -> bool:
-        """Whether it was sent well after it was due."""
-        return bool(self.sent_at and self.sent_at - self.due_at > LATE)
-
 
 class Broken(models.Model):
     """A schedule that cannot run, and why. The beat writes it when it finds out and deletes it when the row is mended."""

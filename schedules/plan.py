@@ -134,6 +134,11 @@ class Plan:
         self._aim(item, timing)
         self.push(item)
 
+    def put_off(self, item: Item, at: float) -> None:
+        """Look at it again then, for the same due time."""
+        item.at = at
+        self.push(item)
+
     def push(self, item: Item) -> None:
         """Into the heap, if it has a time."""
         if item.at is not None:

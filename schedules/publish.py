@@ -32,6 +32,14 @@ class Parcel:
     row: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of parcels that are not on the broker: why some can never be sent, and which the broker does not take now."""
+
+    refused: dict[UUID, str]
+    not_taken: set[UUID]
+
+
 class Publisher:
     """One connection to the broker, made when it is needed and after it was lost."""
 
@@ -41,13 +49,15 @@ class Publisher:
         self._confirms: Confirms | None = None
         self._declared: set[tuple[Any, ...]] = set()  # where messages went on this connection
 
-    def send(self, parcels: Sequence[Parcel], *, before_each: Callable[[], None]) -> dict[UUID, str]:
-        """Send them in one flush where the transport can; returns why some can never be sent. `before_each` may raise to stop it.
+    def send(self, parcels: Sequence[Parcel], *, before_each: Callable[[], None]) -> Sent:
+        """Send them in one flush where the transport can. `before_each` may raise to stop it.
 
         Raises:
             BrokerAway: the broker does not answer.
         """
         refused: dict[UUID, str] = {}
+        tags: dict[int, UUID] = {}
+        not_taken: set[int] = set()
         try:
             producer = self._connected()
             with producer.batch(max_size=BATCH):
@@ -55,16 +65,18 @@ class Publisher:
                     before_each()
                     if reason := self._put(producer, parcel):
                         refused[parcel.id] = reason
+                    elif self._confirms:
+                        tags[self._confirms.tag] = parcel.id
                 before_each()
             if self._confirms:
-                self._confirms.wait(before_each)
+                not_taken = self._confirms.wait(before_each)
         except Exception as problem:
             foreseen = isinstance(problem, self._broker_errors())
             self.close()  # with what was written and is not known to have arrived
             if not foreseen:
                 raise
             raise BrokerAway(str(problem) or repr(problem)) from problem
-        return refused
+        return Sent(refused, {tags[tag] for tag in not_taken & tags.keys()})
 
     def close(self) -> None:
         """Let the connection go. Never raises."""

@@ -14,6 +14,8 @@ from django.utils.translation import gettext_lazy
 
 from schedules.history import LATE, State
 from schedules.models import Schedule
+from schedules.plan import delay
+from schedules.spec import policy_of
 
 SHOWN = 14
 # The newest occurrences by the index of each schedule: a schedule that runs each second costs what a yearly one does.
@@ -56,6 +58,7 @@ class Past:
     by: str
     result: int | None
     took: timedelta | None
+    jitter: timedelta = timedelta(0)  # by how much it was put off on purpose
     letter: str = ""
 
     @property
@@ -66,7 +69,7 @@ class Past:
     @property
     def late(self) -> timedelta | None:
         """How much later than due it was sent, when that is worth saying."""
-        delay = self.sent_at and self.sent_at - self.due_at
+        delay = self.sent_at and self.sent_at - self.due_at - self.jitter
         return delay if delay and delay > LATE else None
 
     @property
@@ -118,7 +121,8 @@ def recent(
     schedules: Iterable[Schedule], *, letters: bool, count: int = SHOWN, before: datetime | None = None
 ) -> dict[int, Recent]:
     """By schedule's id, the last occurrences; one query, and one more for the dead letters where `letters` may be seen."""
-    ids = [schedule.pk for schedule in schedules]
+    jitters = {schedule.pk: policy_of(schedule).jitter for schedule in schedules}
+    ids = list(jitters)
     with connection.cursor() as cursor:
         cursor.execute(SQL, [ids, before or "infinity", count])
         rows = cursor.fetchall()
@@ -137,6 +141,7 @@ def recent(
             by=by,
             result=result,
             took=timedelta(seconds=max(0.0, seconds)) if done else None,
+            jitter=timedelta(seconds=delay(pk, due_at.timestamp(), 0 if by else jitters[pk])),
             letter=addresses.get(str(task_id), ""),
         )
         found[pk].append(past)

@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from schedules import trail
 from schedules.calls import import_tasks
 from schedules.history import State
-from schedules.message import Message, Unusable, compose
+from schedules.message import COPY_HEADER, Message, Unusable, compose, refused_arguments
 from schedules.models import Occurrence, Schedule
 
 
@@ -38,8 +38,11 @@ def run_now(schedule: Schedule, *, by: User) -> str:
     try:
         with transaction.atomic():  # what is not sent leaves no row
             trail.acted(schedule, by, f"Run now, as task {task_id}.")
-            _note(schedule, by, task_id)
-            _send(message, str(task_id))
+            copy = str(uuid4())
+            _note(schedule, by, task_id, copy)
+            _send(message, str(task_id), copy)
+    except TypeError as problem:
+        raise NotRun(refused_arguments(message.task, problem)) from None
     except OperationalError:
         raise NotRun(
             _("“%s” was not sent: the broker does not answer. Try again when it is back.") % schedule.name
@@ -47,15 +50,18 @@ def run_now(schedule: Schedule, *, by: User) -> str:
     return str(task_id)
 
 
-def _note(schedule: Schedule, by: User, task_id: UUID) -> None:
+def _note(schedule: Schedule, by: User, task_id: UUID, copy: str) -> None:
     now = timezone.now()
     Occurrence.objects.create(
         id=task_id, schedule_id=schedule.pk, name=schedule.name, due_at=now, sent_at=now, state=State.SENT, by=by.get_username(), reason=_("Run now"),
+        copy=copy,
     )  # fmt: skip
 
 
-def _send(message: Message, task_id: str) -> None:
+def _send(message: Message, task_id: str, copy: str) -> None:
+    # With it the end of a task that stores no result is noted, as when beat sends it.
+    options = {**message.options, "headers": {**message.options["headers"], COPY_HEADER: copy}, "task_id": task_id}
     if task := current_app.tasks.get(message.task):
-        task.apply_async(tuple(message.args), message.kwargs, task_id=task_id, **message.options)
+        task.apply_async(tuple(message.args), message.kwargs, **options)
     else:
-        current_app.send_task(message.task, message.args, message.kwargs, task_id=task_id, **message.options)
+        current_app.send_task(message.task, message.args, message.kwargs, **options)

@@ -98,6 +98,7 @@ class Scheduler(CeleryScheduler):
             self._unsent = self._claimed_before()
         if self._unsent and elapsed() >= self._retry_at:
             self._publish(list(self._unsent.values())[:BATCH])
+            self.checkup.note()
         now = self.seat.now()
         if elapsed() - self._looked_at >= HEARTBEAT:
             self._look_around()
@@ -135,7 +136,7 @@ class Scheduler(CeleryScheduler):
         if not parcels:
             return
         try:
-            refused = self.publisher.send(parcels, before_each=self._check_lease)
+            told = self.publisher.send(parcels, before_each=self._check_lease)
         except BrokerAway as problem:
             if not self._unsent:
                 logger.warning("schedules.broker_away", extra={"messages": len(parcels), "reason": str(problem)})
@@ -145,18 +146,26 @@ class Scheduler(CeleryScheduler):
                 self._unsent |= {parcel.id: parcel for parcel in parcels}
             self._retry_at = elapsed() + BROKER_PAUSE
             return
-        sent = [parcel for parcel in parcels if parcel.id not in refused]
+        refused = told.refused
+        sent = [parcel for parcel in parcels if parcel.id not in refused and parcel.id not in told.not_taken]
         self.seat.connection.execute(ledger.SENT, ([parcel.id for parcel in sent],))
         if refused:
             self.seat.connection.execute(ledger.REFUSED, (list(refused), list(refused.values())))
         for parcel in parcels:
             self._unsent.pop(parcel.id, None)
+            if parcel.id in told.not_taken:
+                self._unsent[parcel.id] = parcel  # at the end, so that others have their turn
+                continue
             facts = {"schedule": parcel.row.name, "task": parcel.row.task, "task_id": str(parcel.id)}
             if reason := refused.get(parcel.id):
                 self.plan.broken[parcel.row.id] = reason
                 logger.error("schedule.refused", extra={**facts, "reason": reason})
             else:
                 logger.info("schedule.sent", extra=facts)
+
+        if told.not_taken:
+            logger.warning("schedules.queue_full", extra={"messages": len(told.not_taken)})
+            self._retry_at = elapsed() + BROKER_PAUSE
 
     def _check_lease(self) -> None:
         self.seat.renew()

@@ -110,7 +110,9 @@ def test_a_pause_a_clone_and_the_browsers_clocks(schedules, opened, login, staff
     page.get_by_text("“Weekday digest” is paused.").wait_for()
     page.get_by_role("button", name="Resume").click()
     page.get_by_text("“Weekday digest” goes on.").wait_for()
+    page.wait_for_load_state()  # the page's script moves what is below its first lines
     page.get_by_role("link", name="Clone").click()
+    page.wait_for_url("**/add/?like=*")
     page.locator("#id_name[value='Weekday digest (copy)']").wait_for()
     assert not page.is_checked("#id_enabled")
     page.click("[name=_save]")

@@ -22,6 +22,17 @@ def test_a_failover_of_seconds_loses_nothing_whatever_the_policy():
         assert told(due, Rules(missed=missed)) == [(at, "claimed", 0) for at in due]
 
 
+def test_what_jitter_put_off_is_neither_late_nor_missed():
+    due, ready = [400.0, 500.0, 600.0], [900.0, NOW - 1, NOW - 1]
+    for rules in (Rules(missed="skip"), Rules(grace=60)):
+        verdicts = decide(due[1:], 2, NOW, rules, Situation(), ready[1:])
+        assert [(v.due_at, v.state.value, v.reason, v.folded) for v in verdicts] == [
+            (500.0, "claimed", "", 0), (600.0, "claimed", "", 0),
+        ]  # fmt: skip
+    verdicts = decide(due, 3, NOW, Rules(missed="skip"), Situation(), ready)
+    assert [v.state.value for v in verdicts] == ["missed", "claimed", "claimed"]
+
+
 def test_after_an_outage_once_runs_for_the_newest_and_counts_the_others():
     assert told([400.0, 500.0, 600.0], count=7) == [(600.0, "claimed", 6)]
     assert told([400.0, 500.0, NOW]) == [(NOW, "claimed", 2)]

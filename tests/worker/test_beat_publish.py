@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from celery import current_app
 
-from schedules.publish import BrokerAway, Parcel, Publisher
+from schedules.publish import Parcel, Publisher, Sent
 
 pytestmark = [pytest.mark.worker]
 
@@ -27,7 +27,7 @@ def publisher():
 
 
 @pytest.mark.rabbitmq
-def test_what_rabbitmq_refuses_is_sent_when_it_takes_it(on_rabbitmq, publisher):
+def test_what_rabbitmq_refuses_is_sent_when_it_takes_it_and_the_others_are_sent_once(on_rabbitmq, publisher):
     """With one queue that takes two messages only."""
     with current_app.connection_for_write() as broker:
         channel = broker.default_channel
@@ -35,13 +35,15 @@ def test_what_rabbitmq_refuses_is_sent_when_it_takes_it(on_rabbitmq, publisher):
         channel.queue_declare("narrow", durable=True, auto_delete=False, arguments=limits)
         channel.queue_bind("narrow", "amq.direct", "narrow")
         batch = parcels(20, exchange="amq.direct", routing_key="narrow")
-        with pytest.raises(BrokerAway):
-            publisher.send(batch, before_each=lambda: None)
+        others = parcels(3, queue="wide")
+        told = publisher.send([*batch[:10], *others, *batch[10:]], before_each=lambda: None)
+        assert (told.refused, told.not_taken) == ({}, {parcel.id for parcel in batch[2:]})
+        assert [channel.basic_get("wide", no_ack=True).headers["id"] for _ in others] == [str(o.id) for o in others]
 
         channel.queue_delete("narrow")
         channel.queue_declare("narrow", durable=True, auto_delete=False)
         channel.queue_bind("narrow", "amq.direct", "narrow")
-        assert publisher.send(batch, before_each=lambda: None) == {}
+        assert publisher.send(batch, before_each=lambda: None) == Sent({}, set())
         sent = [channel.basic_get("narrow", no_ack=True).headers["id"] for _ in batch]
         channel.queue_delete("narrow")
     assert sent == [str(parcel.id) for parcel in batch]
