@@ -68,6 +68,38 @@ def test_a_body_that_is_not_json_is_kept_with_its_bytes(worker):
     assert worker.alive
 
 
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b'[["\xff\xfe"], {}, {}]', {}),
+        (b"not compressed", {"compression": "application/x-gzip"}),
+        (b"[[1], {}, {}]", {"compression": "application/x-nobody-knows"}),
+    ],
+    ids=["not UTF-8", "corrupt compression", "unknown compression"],
+)
+def test_a_body_that_cannot_be_read_is_kept_with_its_bytes_and_the_worker_goes_on(worker, body, headers):
+    about = {"task": "tests.echo", "id": "11111111-aaaa-4bbb-8ccc-222222222222", "lang": "py", "root_id": None}
+    with current_app.connection_for_write() as connected, connected.channel() as channel:
+        # Past kombu's Producer, which would compress it.
+        message = channel.prepare_message(
+            body, content_type="application/json", content_encoding="utf-8", headers={**about, **headers},
+            properties={"delivery_mode": 2},
+        )  # fmt: skip
+        channel.basic_publish(message, exchange="", routing_key="default")
+    letter = eventually(DeadLetter.objects.first)
+    assert bytes(letter.body) == body
+    assert tasks.echo.delay(1).get(timeout=30) == 1
+    assert DeadLetter.objects.count() == 1
+    assert worker.alive
+
+
+def test_what_dies_eagerly_leaves_no_letter():
+    with pytest.raises(ValueError, match="no luck"):
+        tasks.die.apply(throw=True)
+    assert tasks.die.apply().failed()
+    assert not DeadLetter.objects.exists()
+
+
 @pytest.mark.parametrize("body", [b"5", b"null", b"{}", b"[1, 2]", b'"x"', b"[[], {}, {}"])
 def test_a_body_that_is_no_task_is_kept_and_the_worker_goes_on(worker, body):
     with current_app.producer_or_acquire() as producer:
