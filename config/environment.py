@@ -78,6 +78,10 @@ class Environment(BaseSettings):
         default=True,
         description="Cookies, redirects and HSTS for HTTPS. `bin/up` turns it off: it serves loopback only.",
     )
+    HSTS_SECONDS: int = Field(
+        31_536_000, ge=0,
+        description="For how long browsers that came by HTTPS refuse HTTP, on this host and those below it; 0: they do not.",
+    )  # fmt: skip
     TIME_ZONE: str = Field("Asia/Tokyo", description="Time zone of the console and of new schedules.")
     CELERY_TIMEZONE: str = Field("", description="Celery's time zone; `TIME_ZONE` when empty.")
     LANGUAGE_CODE: str = Field("en", description="Language of the console.")
@@ -101,8 +105,10 @@ class Environment(BaseSettings):
         "", description="Celery's broker, `redis://…` or `amqp://…`. Empty: the servers of `bin/up`."
     )
     REDIS_URL: str = Field("", description="Redis for `DEADLETTERS_REDIS_LIST`; `BROKER_URL` when that is Redis.")
-    WEB_HOST: str = Field("127.0.0.1", description="Address the web server of `up` binds to.")
-    WEB_PORT: int = Field(8000, ge=1, le=65535, description="Port of the web server of `up`.")
+    WEB_HOST: str = Field(
+        "127.0.0.1", description="Address the web server binds to; `0.0.0.0` where its proxy is on another machine."
+    )
+    WEB_PORT: int = Field(8000, ge=1, le=65535, description="Port of the web server.")
     FLOWER_PORT: int = Field(5555, ge=1, le=65535, description="Port of Flower in `up`.")
     FLOWER_PASSWORD: str = Field("", description="Password of Flower's user `admin`; without one `up` makes it.")
     WORKER_CONCURRENCY: int = Field(2, ge=1, description="Processes of one worker.")

@@ -1,14 +1,8 @@
 """How gunicorn serves the console: `gunicorn -c python:config.gunicorn config.wsgi`."""
 
-import sys
-
 from config import environment, logging
 
 _told = environment.read()
-if not _told.SECRET_KEY:
-    sys.exit(
-        "SECRET_KEY is not set, so sessions could be forged. Set it to a long random text; `bin/up` makes one by itself."
-    )
 
 bind = f"{_told.WEB_HOST}:{_told.WEB_PORT}"
 # Pages wait for PostgreSQL more than they compute.

@@ -7,7 +7,7 @@ from typing import Any
 from celery import current_app
 from django.conf import settings
 from django.db import connection
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from kombu.exceptions import OperationalError
@@ -114,7 +114,7 @@ def notice(dead_letter: DeadLetter, held_back: int = 0) -> Notice:
     return Notice(
         subject=one_line(subject % what, 120),
         text="\n".join(lines),
-        link=link("deadletter_change", dead_letter.pk),
+        link=link("deadletters_deadletter_change", dead_letter.pk),
     )
 
 
@@ -136,11 +136,8 @@ def deliver(name: str, dead_letter_id: int, held_back: int) -> None:
 
 
 def link(view: str, *arguments: object) -> str:
-    """The whole address of a console page of `deadletters`; the console's front page where that page is not installed."""
-    try:
-        return settings.SITE_URL + reverse(f"admin:deadletters_{view}", args=arguments)
-    except NoReverseMatch:
-        return settings.SITE_URL + "/"
+    """The whole address of a page of the console, by its name in the admin: `link("deadletters_deadletter_change", 42)`."""
+    return f"{settings.SITE_URL}{reverse(f'admin:{view}', args=arguments)}"
 
 
 def _claim(key: dict[str, Any]) -> int | None:

@@ -71,12 +71,17 @@ def resume_queue(name: str, *, by: User, origin: str = "") -> Told:
         Refused: it is not paused.
         BrokerAway: nobody could be told; nothing has changed.
     """
-    row = PausedQueue.objects.filter(name=name).first()
-    if row is None:
-        raise Refused(_("Queue %s is not paused.") % name)
-    present = {member.name for member in pings.workers().members}
-    told = _tell("take_queue", [worker for worker in row.workers if worker in present], queue=name)
-    row.delete()
+    with transaction.atomic():
+        row = PausedQueue.objects.select_for_update().filter(name=name).first()
+        if row is None:
+            raise Refused(_("Queue %s is not paused.") % name)
+        # First: a worker that starts just now is among these or finds no row. One that has ended costs a moment's waiting.
+        PausedQueue.objects.filter(name=name).delete()
+    try:
+        told = _tell("take_queue", row.workers, queue=name)
+    except BaseException:
+        row.save(force_insert=True)
+        raise
     _record(Act.Verb.QUEUE_RESUMED, name, by, origin)
     return told
 

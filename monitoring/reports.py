@@ -64,7 +64,7 @@ def digest() -> dict[str, Any]:
             Notice(
                 subject=_("%s open dead letters") % open_now,
                 text="\n".join(f"{error['open']:>7}  {error['task'] or '–'}  {error['error']}" for error in errors),
-                link=alerts.link("deadletter_changelist"),
+                link=alerts.link("deadletters_deadletter_changelist"),
             ),
         )
     return figures

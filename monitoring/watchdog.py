@@ -53,7 +53,9 @@ def _notice(found: Liveness) -> Notice:
         "Check that a beat runs and reaches PostgreSQL (manage.py beat_ready --any). What was missed is caught up as each schedule says."
     )
     return Notice(
-        subject=_("Schedules have stopped: no beat ticks"), text=f"{text}\n{steps}", link=alerts.link("changelist")
+        subject=_("Schedules have stopped: no beat ticks"),
+        text=f"{text}\n{steps}",
+        link=f"{alerts.link('schedules_schedule_changelist')}?state=late",
     )
 
 

@@ -2,10 +2,13 @@
 
 import logging
 from typing import Any
+from uuid import UUID
 
+from billiard import current_process
 from celery import signals, states
 from celery.app.task import get_actual_ignore_result  # type: ignore[attr-defined]  # celery-types is behind
-from django.db import close_old_connections, connection
+from django.db import Error, close_old_connections, connection
+from django_celery_results.backends import DatabaseBackend
 
 from schedules.message import COPY_HEADER
 
@@ -18,12 +21,15 @@ TAKE = """
 """
 TAKEN = "SELECT copy FROM schedules_occurrence WHERE id = %(id)s"
 ENDED = "UPDATE schedules_occurrence SET outcome = %(outcome)s WHERE id = %(id)s"
+# By id alone: what is no occurrence has an id that is none here.
+LOST = "UPDATE schedules_occurrence SET outcome = 'FAILURE' WHERE id = %(id)s AND outcome = ''"
 
 
 def connect() -> None:
     """Listen to Celery's worker."""
     signals.task_received.connect(on_received, weak=False, dispatch_uid="schedules.arrival")
     signals.task_postrun.connect(on_ended, weak=False, dispatch_uid="schedules.ended")
+    signals.task_failure.connect(on_lost, weak=False, dispatch_uid="schedules.lost")
 
 
 def on_received(request: Any, **_kwargs: Any) -> None:
@@ -52,9 +58,34 @@ def is_first(task_id: str, copy: str) -> bool:
 
 
 def on_ended(task: Any, task_id: str, state: str | None, **_kwargs: Any) -> None:
-    """In the process that ran it: what stores no result is noted on its occurrence."""
-    stored = not get_actual_ignore_result(task, task.request) and state not in {states.REJECTED, states.IGNORED}
-    if stored or state == states.RETRY or not task.request.get(COPY_HEADER):
+    """In the process that ran it: what stores no result that beat can read is noted on its occurrence."""
+    if (
+        (_is_readable(task, task.request) and state not in {states.REJECTED, states.IGNORED})
+        or state == states.RETRY
+        or not task.request.get(COPY_HEADER)
+    ):
         return
     with connection.cursor() as cursor:
         cursor.execute(ENDED, {"id": task_id, "outcome": state or states.SUCCESS})
+
+
+def on_lost(sender: Any, task_id: str, **_kwargs: Any) -> None:
+    """In the worker's main process: the process that ran it was killed and could not say so."""
+    if str(current_process()._name) != "MainProcess":
+        return  # the process that ran it says so itself
+    request = sender.request_stack.top
+    if request is not None and request.is_eager:
+        return
+    try:
+        occurrence = UUID(task_id)
+    except ValueError:
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(LOST, {"id": occurrence})
+    except Error:
+        logger.warning("occurrence.end_not_noted", extra={"task_id": task_id}, exc_info=True)
+
+
+def _is_readable(task: Any, request: Any) -> bool:
+    return isinstance(task.backend, DatabaseBackend) and not get_actual_ignore_result(task, request)

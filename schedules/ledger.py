@@ -44,13 +44,16 @@ REFUSED = """
 UNSENT = """
     SELECT id, schedule_id, extract(epoch FROM due_at)::float8 FROM schedules_occurrence WHERE state = 'claimed' ORDER BY due_at LIMIT %s
 """
-# The newest run of each schedule: waiting in its queue or running, as far as anybody can tell. What has not been heard of for a day is lost.
-LAST_RUN = """
-    SELECT wanted.id, NOT coalesce(nullif(run.outcome, ''), result.status, '') IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED') AND run.claimed_at > now() - interval '1 day'
+# Whether one of the newest runs of each schedule (somebody may have run it by hand meanwhile) waits in its queue or runs, as far as anybody can
+# tell. What has not been heard of for a day is lost.
+ALIVE = """
+    SELECT wanted.id, EXISTS (
+           SELECT FROM (SELECT * FROM schedules_occurrence WHERE schedule_id = wanted.id AND state IN ('claimed', 'sent')
+                         ORDER BY due_at DESC LIMIT 10) run
+             LEFT JOIN django_celery_results_taskresult result ON result.task_id = run.id::text
+            WHERE run.claimed_at > now() - interval '1 day'
+              AND NOT coalesce(nullif(run.outcome, ''), result.status, '') IN ('SUCCESS', 'FAILURE', 'REVOKED', 'REJECTED', 'IGNORED'))
       FROM unnest(%s::int[]) AS wanted (id)
-     CROSS JOIN LATERAL (SELECT * FROM schedules_occurrence WHERE schedule_id = wanted.id AND state IN ('claimed', 'sent')
-                          ORDER BY due_at DESC LIMIT 1) run
-      LEFT JOIN django_celery_results_taskresult result ON result.task_id = run.id::text
 """
 WAITING = "SELECT DISTINCT schedule_id FROM schedules_occurrence WHERE state = 'waiting' AND schedule_id = ANY(%s)"
 ALL_WAITING = "SELECT DISTINCT schedule_id FROM schedules_occurrence WHERE state = 'waiting' LIMIT 1000"
@@ -130,7 +133,7 @@ def situations(connection: Connection, rows: Iterable[Any]) -> dict[int, Situati
     waiting: set[int] = set()
     failing: set[int] = set()
     if careful:
-        alive = dict(connection.execute(LAST_RUN, (careful,)).fetchall())
+        alive = dict(connection.execute(ALIVE, (careful,)).fetchall())
         waiting = {pk for (pk,) in connection.execute(WAITING, (careful,)).fetchall()}
     if strict:
         found = connection.execute(FAILURES, (list(strict), list(strict.values()))).fetchall()
@@ -150,6 +153,6 @@ def release(connection: Connection) -> int:
     waiting = [pk for (pk,) in connection.execute(ALL_WAITING).fetchall()]
     if not waiting:
         return 0
-    alive = dict(connection.execute(LAST_RUN, (waiting,)).fetchall())
+    alive = dict(connection.execute(ALIVE, (waiting,)).fetchall())
     free = [pk for pk in waiting if not alive.get(pk)]
     return connection.execute(RELEASE, (free,)).rowcount if free else 0

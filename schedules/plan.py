@@ -217,6 +217,7 @@ class Plan:
             return
         query = TIMINGS[kind] + ("" if pk is None else " WHERE id = %s")
         for row in self.seat.connection.execute(query, None if pk is None else (pk,)).fetchall():
+            self.seat.renew()  # a cron line takes 0.1 ms to read, and there may be tens of thousands
             try:
                 self._timings[kind, row[0]] = _timing(kind, row)
             except Exception as problem:  # noqa: BLE001  (whatever a row holds, it must not stop the others)
