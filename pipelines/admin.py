@@ -26,6 +26,7 @@ from kombu.exceptions import OperationalError
 from deadletters.console.doors import by, origin
 from deadletters.redrive.redrive import NotRedrivable
 from pipelines import registry, runs
+from pipelines.cancel import NotCancellable, cancel
 from pipelines.forms import StartForm
 from pipelines.graph import NotACanvas
 from pipelines.layout import box_tasks, segments
@@ -198,8 +199,8 @@ class RunAdmin(Admin):
         self._require(self.has_cancel_permission(request))
         run = get_object_or_404(Run, pk=pk)
         try:
-            number = runs.cancel(run, by=by(request), origin=origin(request))
-        except runs.NotCancellable as refusal:
+            number = cancel(run, by=by(request), origin=origin(request))
+        except NotCancellable as refusal:
             messages.warning(request, str(refusal))
         except OperationalError:
             messages.error(request, _("The broker does not answer, so nothing was cancelled. Try again when it does."))

@@ -30,6 +30,8 @@ class Run(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("started by")
     )
     created_at = models.DateTimeField(_("started"), auto_now_add=True)
+    # null: the broker has not got all of it, or whoever sent it ended before saying so.
+    sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
     # null: nobody cancelled it.
     cancelled_at = models.DateTimeField(_("cancelled"), null=True, blank=True)
     cancelled_by = models.ForeignKey(

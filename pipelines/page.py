@@ -14,6 +14,7 @@ from deadletters.models import Act, DeadLetter
 from deadletters.models import State as LetterState
 from deadletters.secrets.redact import redactor
 from pipelines import runs
+from pipelines.cancel import WAITS
 from pipelines.estimate import Estimate, estimate
 from pipelines.layout import Box, Line, Row, outline, picture, segments
 from pipelines.models import Run
@@ -118,9 +119,7 @@ class RunPage:
     @property
     def can_cancel(self) -> bool:
         """Whether something of it still waits for its turn."""
-        return any(self.progress.counts[state] for state in runs.WAITS) and not (
-            self.run.cancelled_at or self.run.problem
-        )
+        return any(self.progress.counts[state] for state in WAITS) and not (self.run.cancelled_at or self.run.problem)
 
     @cached_property
     def letters(self) -> list[DeadLetter]:

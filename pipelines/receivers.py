@@ -8,7 +8,7 @@ from django.db import connection, connections
 from django.utils import timezone
 from psycopg.pq import TransactionStatus
 
-from pipelines import runs
+from pipelines.cancel import cancelled_ids
 
 # Messages of older runs are not in any queue any more.
 REMEMBERED = timedelta(days=7)
@@ -16,7 +16,7 @@ REMEMBERED = timedelta(days=7)
 
 def refuse_cancelled(**_: Any) -> None:
     """Teach a worker that starts which tasks were cancelled while it was away: workers keep revoked ids only in memory."""
-    state.revoked.update(runs.cancelled_ids(timezone.now() - REMEMBERED))
+    state.revoked.update(cancelled_ids(timezone.now() - REMEMBERED))
     connection.close()  # the pool's processes are forked after this
 
 

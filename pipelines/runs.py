@@ -1,11 +1,11 @@
-"""Start, follow and cancel a run. The only writer of Run and Step; what a run's tasks do is read off their results and letters."""
+"""Start and follow a run. With cancel.py the only writer of Run and Step; what a run's tasks do is read off their results and letters."""
 
 import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -19,18 +19,15 @@ from django.utils.translation import gettext as _
 from django_celery_results.backends.database import DatabaseBackend
 from django_celery_results.models import TaskResult
 
-from deadletters import audit
-from deadletters.models import Act, DeadLetter
+from deadletters.models import DeadLetter
 from pipelines import graph, registry
 from pipelines.models import Run, Step
 from pipelines.states import Facts, Flow, Overall, State, flow_of, overall, percent, state_of, states_of
 
-# A message to the workers names this many ids at most (36 bytes each).
-REVOKE_AT_ONCE = 1_000
+# Runs that a message asks for are named by ids under this one; it must never change.
+_NAMESPACE = uuid.UUID("0b7c52c6-6b0e-4a55-9a43-8a1d1c4e8d0f")
 # (Celery's status, the letter's state) of a step; None where it has none.
 Row = tuple[str | None, str | None]
-# Steps that a cancellation still keeps from running.
-WAITS = (State.WAITING, State.UNSENT, State.RETRYING)
 # Celery's states after which nothing happens by itself.
 ENDED = ("SUCCESS", "FAILURE", "REVOKED")
 
@@ -47,17 +44,6 @@ class NotSent(Exception):
             "run": self.run,
             "problem": self.run.problem,
         }
-
-
-class NotCancellable(Exception):
-    """There is nothing left to cancel. `run` is the run."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__(run)
-        self.run = run
-
-    def __str__(self) -> str:
-        return _("Run %(run)s cannot be cancelled: nothing of it waits any more.") % {"run": self.run}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +87,14 @@ class Progress:
 
 
 def start(
-    name: str, parameters: Mapping[str, object], *, by: User | None = None, origin: str = Run.Origin.PYTHON
+    name: str,
+    parameters: Mapping[str, object],
+    *,
+    by: User | None = None,
+    origin: str = Run.Origin.PYTHON,
+    run_id: uuid.UUID | None = None,
 ) -> Run:
-    """Record a run and send it when the transaction commits.
+    """Record a run (under `run_id`, or an id of its own) and send it when the transaction commits.
 
     Raises:
         UnknownPipeline, BadParameter: see the registry.
@@ -115,7 +106,13 @@ def start(
     canvas, tree = graph.plan(pipeline.build(values))
     with transaction.atomic():
         run = Run.objects.create(
-            pipeline=name, parameters=values, tree=tree, result_id=graph.last_id(tree), origin=origin, started_by=by
+            id=run_id or uuid.uuid4(),
+            pipeline=name,
+            parameters=values,
+            tree=tree,
+            result_id=graph.last_id(tree),
+            origin=origin,
+            started_by=by,
         )
         Step.objects.bulk_create(
             (
@@ -137,28 +134,26 @@ def _send(run: Run, canvas: Signature[Any]) -> None:
         run.problem = str(problem).strip() or type(problem).__name__
         run.save(update_fields=["problem"])
         raise NotSent(run) from problem
+    Run.objects.filter(pk=run.pk).update(sent_at=timezone.now())
 
 
-def cancel(run: Run, *, by: User | None, origin: str = "") -> int:
-    """Tell the workers to drop what has not run yet, and record it; what runs now ends by itself. Returns how many steps.
+def start_once(name: str, parameters: Mapping[str, object], *, message: str, origin: str) -> Run:
+    """The run that this message asks for: its copies and redeliveries find the run that the first one sent.
 
     Raises:
-        NotCancellable: nothing waits any more, or somebody was faster.
+        see `start`.
     """
-    states = progress(run).states
-    if not any(state in WAITS for state in states.values()):
-        raise NotCancellable(run)
-    waiting = [task_id for task_id, state in states.items() if state in (*WAITS, State.BLOCKED)]
-    # Before it is recorded: revoking twice does no harm, a run that only looks cancelled does.
-    for first in range(0, len(waiting), REVOKE_AT_ONCE):
-        current_app.control.revoke(waiting[first : first + REVOKE_AT_ONCE])
-    now = timezone.now()
-    with transaction.atomic():
-        if not Run.objects.filter(pk=run.pk, cancelled_at=None).update(cancelled_at=now, cancelled_by=by):
-            raise NotCancellable(run)
-        audit.record(Act.Verb.RUN_CANCELLED, by=by, number=0, origin=origin, subject=str(run), root_id=str(run.pk))
-    run.cancelled_at, run.cancelled_by = now, by
-    return len(waiting)
+    run_id = uuid.uuid5(_NAMESPACE, message)
+    before = Run.objects.filter(pk=run_id).first()
+    if before is None:
+        return start(name, parameters, origin=origin, run_id=run_id)
+    return before if before.sent_at else start(name, parameters, origin=origin)
+
+
+def sweep(older_than: timedelta = timedelta(minutes=5)) -> int:
+    """Say of runs that were recorded and never sent that they will not move; how many there were."""
+    left = Run.objects.filter(sent_at=None, problem="", created_at__lt=timezone.now() - older_than)
+    return left.update(problem=_("whoever started it ended before all of it was sent"))
 
 
 def progress(run: Run) -> Progress:
@@ -226,13 +221,6 @@ def letters(run: Run) -> QuerySet[DeadLetter]:
     # `root_id <> ''` lets the partial index answer; two look-ups joined by OR would read the whole table.
     below = DeadLetter.objects.exclude(root_id="").filter(root_id__in=steps)
     return DeadLetter.objects.filter(pk__in=own.order_by().values("pk").union(below.order_by().values("pk")))
-
-
-def cancelled_ids(since: datetime) -> list[str]:
-    """Task ids that a cancellation since then must still keep from running: a worker that starts has not heard of them."""
-    ended = TaskResult.objects.filter(status__in=ENDED).values("task_id")
-    steps = Step.objects.filter(run__cancelled_at__gte=since).exclude(task_id__in=ended)
-    return list(steps.order_by().values_list("task_id", flat=True))
 
 
 def _needs_its_tree(run: Run, counted: Mapping[Row, int]) -> bool:

@@ -8,6 +8,8 @@ from django.conf import settings
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
+from deadletters.models import DeadLetter, State
+from pipelines.models import Step
 from pipelines.steps import files
 from pipelines.steps.errors import FileMissing
 
@@ -43,7 +45,7 @@ def prune_files(older_than: timedelta, *, dry_run: bool = False) -> int:
     before = timezone.now() - older_than
     found = files.written_before(settings.STORAGE_URL, before, endpoint_url=settings.S3_ENDPOINT_URL)
     ours = {url: task_id for url in found if (task_id := task_of(url)) is not None}
-    needed = _with_result(list(ours.values()))
+    needed = _needed(list(ours.values()))
     doomed = [url for url, task_id in ours.items() if task_id not in needed]
     if not dry_run:
         for url in doomed:
@@ -52,9 +54,13 @@ def prune_files(older_than: timedelta, *, dry_run: bool = False) -> int:
     return len(doomed)
 
 
-def _with_result(task_ids: list[str]) -> set[str]:
-    known: set[str] = set()
+def _needed(task_ids: list[str]) -> set[str]:
+    """Those whose result is kept, or (where results are in Redis) whose run has a letter that waits."""
+    waiting = DeadLetter.objects.filter(state__in=(State.OPEN, State.REPLAYING)).values("task_id")
+    stuck = Step.objects.filter(task_id__in=waiting).values("run")
+    needed: set[str] = set()
     for first in range(0, len(task_ids), BATCH):
-        rows = TaskResult.objects.filter(task_id__in=task_ids[first : first + BATCH])
-        known.update(rows.values_list("task_id", flat=True))
-    return known
+        part = task_ids[first : first + BATCH]
+        needed.update(TaskResult.objects.filter(task_id__in=part).values_list("task_id", flat=True))
+        needed.update(Step.objects.filter(task_id__in=part, run__in=stuck).values_list("task_id", flat=True))
+    return needed

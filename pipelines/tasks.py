@@ -88,16 +88,17 @@ def notify_done(uploads: list[Facts]) -> Facts:
     return notify(uploads)
 
 
-@shared_task(name="pipelines.run_pipeline", soft_time_limit=60, time_limit=75)
-def run_pipeline(name: str, parameters: Facts | None = None) -> str:
-    """Start a pipeline, from a schedule. The new run's id."""
-    return str(runs.start(name, parameters or {}, origin=Run.Origin.SCHEDULE).pk)
+@shared_task(name="pipelines.run_pipeline", bind=True, soft_time_limit=60, time_limit=75)
+def run_pipeline(self: "Task[Any, Any]", name: str, parameters: Facts | None = None) -> str:
+    """Start a pipeline, from a schedule; a message that is delivered twice starts it once. The run's id."""
+    asked = str(self.request.id)
+    return str(runs.start_once(name, parameters or {}, message=asked, origin=Run.Origin.SCHEDULE).pk)
 
 
 @shared_task(name="pipelines.sweep_chords", soft_time_limit=60, time_limit=75)
 def sweep_chords() -> int:
-    """Settle chords that a crash left behind; how many moved on."""
-    return chords.sweep(current_app.backend)
+    """Settle chords and runs that a crash left behind; how many moved on."""
+    return chords.sweep(current_app.backend) + runs.sweep()
 
 
 def _wait(limit: RateLimited) -> float:

@@ -24,7 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
-    """At the end nobody else uses the database, so that it can be dropped: who tells listeners of letters keeps a connection for seconds."""
+    """Rows are numbered from 10,000 on, so that a page that writes an id as 10,000 is found out.
+
+    At the end nobody else uses the database, so that it can be dropped: who tells listeners of letters keeps a connection for seconds.
+    """
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute("SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, 10000) FROM pg_sequences")
     yield
     flush(timeout=10)
     with django_db_blocker.unblock(), connection.cursor() as cursor:

@@ -1,5 +1,7 @@
 """Runs on a real worker: started, followed, dead, replayed, cancelled."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
@@ -10,6 +12,7 @@ from config.celery import app
 from deadletters.models import DeadLetter
 from deadletters.replay.replay import replay
 from pipelines import runs
+from pipelines.cancel import NotCancellable, cancel
 from pipelines.graph import NotACanvas
 from pipelines.models import Run, Step
 from pipelines.registry import BadParameter, UnknownPipeline
@@ -61,20 +64,20 @@ def test_a_death_blocks_what_is_behind_it_and_a_replay_sets_it_free(worker, mend
 def test_a_cancelled_run_stops_behind_the_step_that_runs(worker, admin_user):
     run = runs.start("test-sleeps", {"number": 4, "seconds": 2.0})
     eventually(lambda: runs.progress(run).counts[State.RUNNING])
-    assert runs.cancel(run, by=admin_user) == 3
+    assert cancel(run, by=admin_user) == 3
     progress = ended(run)
     assert progress.overall is Overall.CANCELLED
     assert progress.counts == {State.SUCCEEDED: 1, State.CANCELLED: 3}
     assert runs.overview([run])[run.pk].overall is Overall.CANCELLED
     run.refresh_from_db()
     assert run.cancelled_by == admin_user
-    with pytest.raises(runs.NotCancellable):
-        runs.cancel(run, by=admin_user)
+    with pytest.raises(NotCancellable):
+        cancel(run, by=admin_user)
 
 
 def test_a_worker_that_starts_later_has_heard_of_the_cancellation(folder, admin_user):
     run = runs.start("test-wide", {"number": 3, "queue": "asleep"})
-    runs.cancel(run, by=admin_user)
+    cancel(run, by=admin_user)
     late = Worker(folder, queue="asleep")
     try:
         rows = TaskResult.objects.filter(task_id__in=run.steps.values("task_id"), status="REVOKED")
@@ -86,8 +89,21 @@ def test_a_worker_that_starts_later_has_heard_of_the_cancellation(folder, admin_
 def test_a_run_that_has_ended_cannot_be_cancelled(worker):
     run = runs.start("arithmetic", {})
     ended(run)
-    with pytest.raises(runs.NotCancellable, match="nothing of it waits"):
-        runs.cancel(run, by=None)
+    with pytest.raises(NotCancellable, match="nothing of it waits"):
+        cancel(run, by=None)
+
+
+def test_a_message_that_is_delivered_twice_starts_its_run_once(worker):
+    asked = {"message": "a task's id", "origin": Run.Origin.SCHEDULE}
+    run = runs.start_once("arithmetic", {}, **asked)
+    assert runs.start_once("arithmetic", {}, **asked) == run
+    assert Run.objects.get().sent_at
+    # Whether that one was sent nobody knows: it is not waited for.
+    Run.objects.update(sent_at=None)
+    assert runs.start_once("arithmetic", {}, **asked) != run
+    assert runs.sweep(timedelta(0)) == 1
+    run.refresh_from_db()
+    assert run.problem
 
 
 def test_nothing_is_sent_before_the_commit(worker):

@@ -76,8 +76,10 @@ def test_nothing_follows_a_canary_that_dies_again(worker, tmp_path):
     buried(8, lambda n: die.delay(str(n)))
     one = driven(redrive.start(Selection(), by="ana", conditions=Conditions(canary=3)))
     assert one.state == Redrive.State.STOPPED
-    assert one.why == "3 of the first 3 died again."
-    assert (one.sent, one.died) == (3, 3)
+    # It does not wait for the others when one has died.
+    assert one.why.endswith("of the first 3 died again.")
+    assert one.sent == 3
+    assert one.died >= 1
     assert DeadLetter.objects.filter(replay_number=0, state=State.OPEN).count() == 5
 
 

@@ -195,6 +195,9 @@ def test_a_worker_killed_while_it_sends_a_body_sends_it_once(django_db_setup, tm
         header = [echo.si(n).set(queue="doomed") for n in (1, 2)]
         result = chord(header)(count_run.s(path=str(runs)).set(queue="bodies"))
         barrier = eventually(lambda: Chord.objects.filter(state=Chord.State.DISPATCHING).first())
+        with app.connection_for_write() as broker:
+            bodies = broker.default_channel.client
+            eventually(lambda: point == "chord.decided" or bodies.llen("bodies") == 1, what="the body is sent")
     finally:
         doomed.stop(signal.SIGKILL)
     # The body waits in its queue, or it does not: nobody can tell, so a copy is sent.
