@@ -140,6 +140,10 @@ class Environment(BaseSettings):
         "",
         description="Where `images` uploads to unless a run says otherwise (`file://`, `s3://bucket/images/`). Empty: `var/uploads`.",
     )
+    UPLOAD_ALLOW: List = Field(
+        [],
+        description="Further folders that a run may upload to, comma-separated; `s3://` and `file:///` stand for all of their kind.",
+    )
     S3_ENDPOINT_URL: str = Field("", description="S3-compatible server; empty for Amazon's own.")
     FETCH_ALLOW_PRIVATE: bool = Field(
         default=False,

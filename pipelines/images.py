@@ -10,8 +10,9 @@ from django.utils.translation import gettext_lazy
 
 from pipelines import samples
 from pipelines.registry import BadParameter, pipeline
-from pipelines.steps import addresses, files
+from pipelines.steps import addresses
 from pipelines.steps.resize import parse_size
+from pipelines.storage import complaint_of_upload
 from pipelines.tasks import fetch_image, notify_done, resize_image, upload_image
 
 # Each is three tasks; the summary at the end holds all their addresses.
@@ -45,7 +46,7 @@ def _check(urls: list[str], size: str, folder: str) -> None:
     for url in urls:
         if wrong := addresses.complaint(url):
             raise BadParameter("urls", wrong)
-    if wrong := files.complaint(folder):
+    if wrong := complaint_of_upload(folder):
         raise BadParameter("upload_to", wrong)
     try:
         parse_size(size)

@@ -11,7 +11,7 @@ from django_celery_results.models import TaskResult
 from deadletters.models import DeadLetter, State
 from pipelines.models import Step
 from pipelines.steps import files
-from pipelines.steps.errors import FileMissing
+from pipelines.steps.errors import BadAddress, FileMissing
 
 PREFIX = "task-"
 # Ids that one query asks for.
@@ -26,6 +26,26 @@ def file_of(task_id: str) -> str:
     """
     # The dot divides the id from the extension.
     return f"{settings.STORAGE_URL.rstrip('/')}/{PREFIX}{quote(task_id, safe='').replace('.', '%2E')}"
+
+
+def made_by_a_step(url: str) -> str:
+    """`url`, a file of the storage. A task's arguments are anybody's who may edit a schedule, and its worker can read its own secrets.
+
+    Raises:
+        BadAddress: it is elsewhere.
+    """
+    if not files.is_below(url, [settings.STORAGE_URL]):
+        raise BadAddress(f"A step reads what a step before it made, in STORAGE_URL, and not {url}.")
+    return url
+
+
+def complaint_of_upload(folder: str) -> str:
+    """Why nothing is uploaded to this folder; "" when it is."""
+    if wrong := files.complaint(folder):
+        return wrong
+    if files.is_below(folder, [settings.UPLOAD_URL, *settings.UPLOAD_ALLOW]):
+        return ""
+    return f"must lie in UPLOAD_URL or in a folder that UPLOAD_ALLOW names, and {folder!r} does not"
 
 
 def task_of(url: str) -> str | None:

@@ -7,12 +7,12 @@ from django.conf import settings
 
 from pipelines import chords, runs
 from pipelines.models import Run
-from pipelines.steps.errors import RateLimited, Transient
+from pipelines.steps.errors import BadAddress, RateLimited, Transient
 from pipelines.steps.fetch import fetch
 from pipelines.steps.notify import notify
 from pipelines.steps.resize import resize
 from pipelines.steps.upload import name_for, upload
-from pipelines.storage import file_of
+from pipelines.storage import complaint_of_upload, file_of, made_by_a_step
 
 # Arithmetic and summaries that take longer have gone wrong.
 QUICK: dict[str, Any] = {"soft_time_limit": 10, "time_limit": 15}
@@ -69,16 +69,19 @@ def fetch_image(self: "Task[Any, Any]", url: str) -> Facts:
 @shared_task(name="pipelines.resize_image", bind=True, soft_time_limit=60, time_limit=75, **PATIENT)
 def resize_image(self: "Task[Any, Any]", fetched: Facts, size: str) -> Facts:
     """Fit what was fetched into `size`, like 800x600."""
-    made = resize(fetched["file"], to=file_of(str(self.request.id)), size=size, endpoint_url=settings.S3_ENDPOINT_URL)
+    file, to = made_by_a_step(fetched["file"]), file_of(str(self.request.id))
+    made = resize(file, to=to, size=size, endpoint_url=settings.S3_ENDPOINT_URL)
     return {"source": fetched["source"], **made}
 
 
 @shared_task(name="pipelines.upload_image", soft_time_limit=120, time_limit=150, **PATIENT)
 def upload_image(resized: Facts, folder: str) -> Facts:
     """Upload what was resized into `folder` (a storage URL)."""
+    if wrong := complaint_of_upload(folder):
+        raise BadAddress(f"The folder to upload to {wrong}.")
     size = {side: resized[side] for side in ("width", "height")}
     name = name_for(resized["source"], resized["file"], **size)
-    sent = upload(resized["file"], to=folder, name=name, endpoint_url=settings.S3_ENDPOINT_URL)
+    sent = upload(made_by_a_step(resized["file"]), to=folder, name=name, endpoint_url=settings.S3_ENDPOINT_URL)
     return {"source": resized["source"], **size, **sent}
 
 

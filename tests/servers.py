@@ -38,7 +38,7 @@ def _start(early_config: pytest.Config) -> None:
     environment = {
         "VAR_DIR": str(folder), "SECRET_KEY": new_password(), "DEBUG": "false", "HTTPS": "false", "SAMPLES": "true", "FETCH_ALLOW_PRIVATE": "true",
         "LOG_FORMAT": "console", "STORAGE_URL": f"file://{folder}/storage", "UPLOAD_URL": f"file://{folder}/uploads",
-        "RETRY_BACKOFF_MAX": "1", "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
+        "RETRY_BACKOFF_MAX": "1", "UPLOAD_ALLOW": "file:///,s3://", "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
     }  # fmt: skip
     if "PYTEST_XDIST_WORKER" not in os.environ and "REDELIVER_TEST_DATABASE_URL" not in os.environ:
         folder.chmod(0o711)

@@ -3,7 +3,7 @@
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any
@@ -40,6 +40,11 @@ def complaint(url: str) -> str:
     except ImportError:
         return f"needs the s3 extra: pip install 'redeliver[s3]' ({url!r})"
     return ""
+
+
+def is_below(url: str, folders: Iterable[str]) -> bool:
+    """Whether a storage address is one of these folders or lies in one; `file:///` and `s3://` hold all of their kind."""
+    return any(f"{url.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/") for folder in folders)
 
 
 def read(url: str, *, endpoint_url: str = "") -> bytes:

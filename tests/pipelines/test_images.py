@@ -8,9 +8,11 @@ from PIL import Image, ImageSequence
 from pipelines import registry
 from pipelines.registry import BadParameter
 from pipelines.steps import errors, files
+from pipelines.steps.errors import BadAddress
 from pipelines.steps.notify import notify
 from pipelines.steps.resize import parse_size, resize
 from pipelines.steps.upload import name_for, upload
+from pipelines.tasks import resize_image, upload_image
 from tests.web import picture
 
 
@@ -191,3 +193,18 @@ def test_the_form_begins_with_the_samples(settings):
     }
     settings.SAMPLES = False
     assert "urls" not in registry.get("images").example()
+
+
+def test_a_step_neither_reads_nor_writes_outside_of_its_folders(settings, tmp_path):
+    settings.UPLOAD_ALLOW = []
+    secret = tmp_path / "environment.json"
+    secret.write_text("{}")
+    facts = {"source": "http://a/x.jpg", "file": f"file://{secret}", "width": 1, "height": 1}
+    with pytest.raises(BadAddress, match="made, in STORAGE_URL"):
+        upload_image(facts, settings.UPLOAD_URL)
+    with pytest.raises(BadAddress, match="made, in STORAGE_URL"):
+        resize_image(facts, "8x6")
+    stored = {**facts, "file": f"{settings.STORAGE_URL}/task-x.jpg"}
+    for elsewhere in (f"file://{tmp_path}", f"{settings.UPLOAD_URL}-not", "s3://somebody/"):
+        with pytest.raises(BadAddress, match="UPLOAD_ALLOW"):
+            upload_image(stored, elsewhere)
