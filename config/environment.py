@@ -303,3 +303,15 @@ def read() -> Environment:
             f"{LOCAL_ENVIRONMENT} is no longer JSON ({problem}). Mend it; the passwords of the servers are in it.\n"
         )
         raise SystemExit(2) from None
+
+
+def require_secret_key() -> None:
+    """A server does not start without one.
+
+    Raises:
+        SystemExit: it is not set.
+    """
+    if not read().SECRET_KEY:
+        sys.exit(
+            "SECRET_KEY is not set, so sessions could be forged. Set it to a long random text; `bin/up` makes one by itself."
+        )

@@ -2,6 +2,7 @@
 
 from config import environment, logging
 
+environment.require_secret_key()
 _told = environment.read()
 
 bind = f"{_told.WEB_HOST}:{_told.WEB_PORT}"
