@@ -19,7 +19,7 @@ LETTERS = 30
 # Drives one redrive in a process of its own, as a worker's child does.
 DRIVE = """
 import django; django.setup()
-from deadletters import tend
+from deadletters.redrive import tend
 from deadletters.models import Redrive
 one = Redrive.objects.get()
 tend.drive_on(one.pk, str(one.driver))

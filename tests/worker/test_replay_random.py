@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from celery import chain, chord, group
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from deadletters.models import DeadLetter, State
@@ -20,13 +20,9 @@ from tests.tasks import member
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 
-COMMON = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck), "report_multiple_bugs": False}
+LONG = settings.get_profile("long")
 # A failure is told as it is found: to shrink it takes minutes of real deaths, which is the long form's business.
-UNSHRUNK = [Phase.explicit, Phase.reuse, Phase.generate]
-settings.register_profile("short", max_examples=4, derandomize=True, phases=UNSHRUNK, **COMMON)
-settings.register_profile("long", max_examples=200, **COMMON)
-if settings.get_current_profile_name() == "default":
-    settings.load_profile("short")
+SHORT = settings(LONG, max_examples=4, derandomize=True, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 
 # A shape is a tuple: task, replaced; chain and group with their parts; chord with its header and its body.
 LEAVES = st.sampled_from([("task",), ("task",), ("task",), ("replaced",)])
@@ -51,6 +47,7 @@ def backend(request, django_db_setup, tmp_path_factory):
         yield request.param
 
 
+@settings(LONG if settings.get_current_profile_name() == "long" else SHORT)
 @given(shape=SHAPES, data=st.data())
 def test_a_random_canvas_ends_as_if_nothing_had_died(backend, shape, data):
     with tempfile.TemporaryDirectory() as folder:
