@@ -20,9 +20,8 @@ from tests.tasks import member
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 
-LONG = settings.get_profile("long")
 # A failure is told as it is found: to shrink it takes minutes of real deaths, which is the long form's business.
-SHORT = settings(LONG, max_examples=4, derandomize=True, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+SHORT = settings(max_examples=4, derandomize=True, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 
 # A shape is a tuple: task, replaced; chain and group with their parts; chord with its header and its body.
 LEAVES = st.sampled_from([("task",), ("task",), ("task",), ("replaced",)])
@@ -47,7 +46,7 @@ def backend(request, django_db_setup, tmp_path_factory):
         yield request.param
 
 
-@settings(LONG if settings.get_current_profile_name() == "long" else SHORT)
+@settings(SHORT if settings.get_current_profile_name() == "usual" else settings.default)
 @given(shape=SHAPES, data=st.data())
 def test_a_random_canvas_ends_as_if_nothing_had_died(backend, shape, data):
     with tempfile.TemporaryDirectory() as folder:
