@@ -18,7 +18,12 @@ from tests.rabbitmq import on_rabbitmq, rabbitmq_url  # noqa: F401  (fixtures)
 from tests.web import Web
 
 # Here, for pytest looks for the profile that `--hypothesis-profile` names before it imports a test. No example is timed.
-_COMMON = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck), "report_multiple_bugs": False}
+_COMMON = {
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": list(HealthCheck),
+    "report_multiple_bugs": False,
+}
 settings.register_profile("usual", **_COMMON)
 settings.register_profile("long", max_examples=200, **_COMMON)
 settings.load_profile("usual")
