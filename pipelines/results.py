@@ -160,14 +160,22 @@ class ResultBackend(Barrier, DatabaseBackend):  # type: ignore[misc]  # django-c
         return {row.task_id: self.decode_content(row, row.result) for row in rows}
 
     def forget_failures(self, task_ids: Collection[str]) -> None:
-        failed = TaskResult.objects.filter(task_id__in=task_ids).exclude(status__in=(states.SUCCESS, states.PENDING))
-        failed.update(status=states.PENDING, result=None, traceback=None, date_started=None)
+        with connections[router.db_for_write(TaskResult)].cursor() as cursor:
+            cursor.execute(_FORGET, [list(task_ids)])
 
     def ready(self, task_ids: Collection[str]) -> dict[str, tuple[str, datetime]]:
         """{task id: (state, when)} of those that have ended."""
-        rows = TaskResult.objects.filter(task_id__in=list(task_ids), status__in=states.READY_STATES)
-        return {task_id: (status, done) for task_id, status, done in rows.values_list("task_id", "status", "date_done")}
+        with connections[router.db_for_write(TaskResult)].cursor() as cursor:
+            cursor.execute(_READY, [list(task_ids), list(states.READY_STATES)])
+            return {task_id: (status, done) for task_id, status, done in cursor.fetchall()}
 
+
+# The ids are one array: a thousand parameters in an IN take a redrive ten times as long (29 ms, not 2).
+_READY = f"SELECT task_id, status, date_done FROM {_TABLE} WHERE task_id = ANY(%s) AND status = ANY(%s)"  # noqa: S608
+_FORGET = f"""
+    UPDATE {_TABLE} SET status = 'PENDING', result = NULL, traceback = NULL, date_started = NULL
+     WHERE task_id = ANY(%s) AND status NOT IN ('SUCCESS', 'PENDING')
+"""  # noqa: S608
 
 # The unfinished one by lot: of 10,000 parts a chord looks at some fifteen, in whatever order they end.
 _STANDING = f"""

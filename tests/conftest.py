@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
+from hypothesis import HealthCheck, settings
 
 from config.celery import app
 from deadletters.capture.announce import flush
@@ -15,6 +16,17 @@ from tests.checked import registered  # noqa: F401  (a fixture)
 from tests.processes import Worker
 from tests.rabbitmq import on_rabbitmq, rabbitmq_url  # noqa: F401  (fixtures)
 from tests.web import Web
+
+# Here, for pytest looks for the profile that `--hypothesis-profile` names before it imports a test. No example is timed.
+_COMMON = {
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": list(HealthCheck),
+    "report_multiple_bugs": False,
+}
+settings.register_profile("usual", **_COMMON)
+settings.register_profile("long", max_examples=200, **_COMMON)
+settings.load_profile("usual")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,7 +10,8 @@ from deadletters.models import DeadLetter, Redrive, RedriveItem, State
 from deadletters.redrive import redrive, tend
 from deadletters.redrive.redrive import Conditions
 from deadletters.selection import Selection
-from tests.processes import Process, eventually
+from deadletters.tasks import drive_redrive
+from tests.processes import Process, Worker, eventually
 from tests.tasks import count_run, die_unless
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
@@ -54,6 +55,41 @@ def test_a_driver_killed_at_any_step_is_replaced_and_each_letter_runs_once(worke
         return one.state == Redrive.State.DONE
 
     eventually(done, what="the redrive is done")
+    assert (one.sent, one.succeeded, one.died, one.skipped) == (LETTERS, LETTERS, 0, 0)
+    assert DeadLetter.objects.filter(state=State.RESOLVED, replay_number=1).count() == LETTERS
+    eventually(lambda: len(runs.read_text().splitlines()) >= LETTERS)
+    assert sorted(json.loads(line) for line in runs.read_text().splitlines()) == list(range(LETTERS))
+
+
+def test_a_redrive_outlives_the_whole_worker_that_drives_it(worker, tmp_path):
+    missing, runs = tmp_path / "missing", tmp_path / "runs"
+    for number in range(LETTERS):
+        die_unless.apply_async((str(missing), number), link=count_run.s(path=str(runs)))
+    eventually(lambda: DeadLetter.objects.open().count() == LETTERS)
+    missing.touch()
+    one = redrive.start(Selection(), by="ana", conditions=Conditions(rate=5))
+
+    # It drives, and runs none of the letters: what a killed worker has in its hands runs again, whoever sent it.
+    driving = Worker(tmp_path, queue=tmp_path.name)
+    try:
+        drive_redrive.apply_async((one.pk, str(one.driver)), queue=tmp_path.name)
+        eventually(lambda: RedriveItem.objects.filter(redrive=one).count() >= 3, what="the first letters are sent")
+    finally:
+        driving.stop(signal.SIGKILL)
+    one.refresh_from_db()
+    assert (one.state, one.cursor < one.upto) == (Redrive.State.SENDING, True)
+    before = one.driver
+
+    Redrive.objects.update(lease_until=timezone.now(), rate=50)
+    assert tend.tend()["handed_over"] == 1
+
+    def done():
+        tend.tend()
+        one.refresh_from_db()
+        return one.state == Redrive.State.DONE
+
+    eventually(done, what="the redrive is done")
+    assert one.driver != before
     assert (one.sent, one.succeeded, one.died, one.skipped) == (LETTERS, LETTERS, 0, 0)
     assert DeadLetter.objects.filter(state=State.RESOLVED, replay_number=1).count() == LETTERS
     eventually(lambda: len(runs.read_text().splitlines()) >= LETTERS)

@@ -6,7 +6,8 @@ from celery import chain, chord, group
 from config.celery import app
 from deadletters.models import DeadLetter, Event, State
 from deadletters.replay.replay import replay
-from pipelines import runs
+from pipelines import graph, runs
+from pipelines.models import Run, Step
 from pipelines.states import Overall
 from tests.canvases import Canvas, finish
 from tests.processes import eventually
@@ -120,6 +121,32 @@ def test_what_waits_is_failed_after_the_death_and_pending_after_the_replay(backe
         replay(letter, by=None)
     assert finish(result) == ["last", ["body", [["a"], ["c", ["b"]]]]]
     assert letter.events.filter(kind=Event.Kind.DIED).count() == 2
+
+
+def test_what_waits_behind_a_death_is_shown_as_blocked_then_runs(backend, tmp_path):
+    canvas = Canvas(tmp_path / "canvas", {"b": ["raise"]})
+    chorded = chord([canvas("a"), chain(canvas("b"), canvas("c"))], canvas("body"))
+    planned, tree = graph.plan(chain(chorded, canvas("last")))
+    run = Run.objects.create(pipeline="arithmetic", tree=tree, result_id=graph.last_id(tree))
+    Step.objects.bulk_create(
+        Step(run=run, position=position, task_id=leaf["task_id"], task_name=leaf["task"])
+        for position, leaf in enumerate(graph.leaves(tree))
+    )
+    result = planned.apply_async()
+
+    def states():
+        return [str(state) for state in runs.progress(run).states.values()]
+
+    eventually(
+        lambda: states() == ["succeeded", "dead", "blocked", "blocked", "blocked"], what=lambda: f"blocked: {states()}"
+    )
+    assert runs.progress(run).overall == Overall.FAILED
+    (letter,) = eventually(lambda: list(DeadLetter.objects.open()))
+    replay(letter, by=None)
+    eventually(lambda: states() == ["succeeded"] * 5, what=lambda: f"all have run: {states()}")
+    assert runs.progress(run).overall == Overall.SUCCEEDED
+    assert value(result) == ["last", ["body", [["a"], ["c", ["b"]]]]]
+    assert canvas.ran == ["a", "b", "body", "c", "last"]
 
 
 def test_a_run_is_followed_to_its_result(backend):
