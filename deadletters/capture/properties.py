@@ -18,7 +18,7 @@ _read = serialization.PROPERTY_CLASSES[Basic.CLASS_ID]
 
 def connect() -> None:
     """Have py-amqp read properties with this module."""
-    serialization.PROPERTY_CLASSES[Basic.CLASS_ID] = _readable
+    serialization.PROPERTY_CLASSES[Basic.CLASS_ID] = _readable  # type: ignore[assignment]  # its stub says that it holds classes
 
 
 def _readable(buffer: Any, offset: int) -> tuple[dict[str, Any], int]:

@@ -190,7 +190,7 @@ def test_early_acknowledged_tasks_that_begin_or_end_meanwhile_outlive_their_work
         os.killpg(lost.process.pid, signal.SIGKILL)
         database.start()
         left = Worker(tmp_path, queue=queue, **settings)
-        eventually(lambda: database.letters(), what="a letter")
+        eventually(database.letters, what="a letter")
         eventually(lambda: database.ask("SELECT count(*) FROM deadletters_earlystart") == [(0,)])
         assert [row[:2] for row in database.letters()] == [(dead, "worker_lost")]
         eventually(lambda: database.status(dead) == "FAILURE")
