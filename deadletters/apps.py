@@ -22,6 +22,7 @@ class DeadLettersConfig(AppConfig):
             expiry,
             outcome,
             poison,
+            properties,
             redis_list,
             transport,
         )
@@ -34,6 +35,7 @@ class DeadLettersConfig(AppConfig):
         expiry.connect()
         outcome.connect()
         poison.connect()
+        properties.connect()
         redis_list.connect()
         reprs.connect()
         transport.connect()

@@ -14,6 +14,7 @@ from django.db import DatabaseError, close_old_connections, connections
 from deadletters.capture import collect, heartbeats
 from deadletters.capture.capture import DATABASE_PAUSE, capture
 from deadletters.capture.nonsense import nonsense
+from deadletters.capture.properties import UNREADABLE
 from deadletters.capture.record import Death, described
 from deadletters.capture.spool import SpoolError
 from deadletters.capture.start import queue_of
@@ -111,7 +112,8 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """A message of another protocol."""
-        if self._capture(Cause.UNKNOWN_MESSAGE, message, ValueError("not a Celery task message")):
+        why = "its properties cannot be read" if _header(message, UNREADABLE) else "not a Celery task message"
+        if self._capture(Cause.UNKNOWN_MESSAGE, message, ValueError(why)):
             super().on_unknown_message(body, message)
 
     def _collect(self, message: Any) -> None:

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
 from deadletters import workers
-from deadletters.capture import breaker, ledger, unacked
+from deadletters.capture import breaker, unacked
 from deadletters.capture.reaper import reap
 from deadletters.capture.transport import owed
 
@@ -59,7 +59,6 @@ class Heartbeat(threading.Thread):
         self._stopping.set()
         self.join(timeout=5)
         try:
-            ledger.settle()
             workers.leave(self.worker_id)
             with unacked.channel_of(self._app) as channel:
                 if channel:
@@ -79,7 +78,6 @@ class Heartbeat(threading.Thread):
     def _tell_postgresql(self) -> bool:
         try:
             workers.beat(self.worker_id, self._worker)
-            ledger.settle()
         except Error as problem:
             logger.warning("worker.heartbeat_not_stored", extra={"reason": str(problem)})
             connection.close()

@@ -23,9 +23,6 @@ from deadletters.workers import EarlyStart
 
 logger = logging.getLogger(__name__)
 
-# What could not be written when it happened: the next heartbeat does.
-_to_delete: set[int] = set()
-
 
 def open_entry(worker_id: UUID, death: Death) -> int | None:
     """Note that this worker begins a task; `death` is what it will have died of if nothing more is heard. Returns the entry's key.
@@ -50,28 +47,18 @@ def open_entry(worker_id: UUID, death: Death) -> int | None:
 
 def close_entry(key: int) -> None:
     """The task has ended, somehow. Never raises."""
-    if key < 0:
-        if _spool_end(-key):
+    if key > 0 and not breaker.is_away():
+        _renew()
+        try:
+            EarlyStart.objects.filter(pk=key).delete()
+        except Error as problem:
+            _note_absence(problem)
+        else:
             return
-        key = -key
-    if breaker.is_away():
-        _to_delete.add(key)
-        return
-    _renew()
     try:
-        EarlyStart.objects.filter(pk=key).delete()
-    except Error as problem:
-        _note_absence(problem)
-        _to_delete.add(key)
-
-
-def _spool_end(key: int) -> bool:
-    try:
-        spool().put(spooled.end(key))  # behind its start, which may be there still
+        spool().put(spooled.end(abs(key)))  # behind its start, which may be there still
     except SpoolError as problem:
         logger.error("worker.end_not_noted", extra={"reason": str(problem)})
-        return False
-    return True
 
 
 def close_of(task_id: str, attempt: str, worker: str) -> None:
@@ -91,17 +78,6 @@ def _key_of(task_id: str, attempt: str, worker: str) -> int:
 def _note_absence(problem: Error) -> None:
     if isinstance(problem, (OperationalError, InterfaceError)):
         breaker.trip()  # the event loop does not ask again for a while
-
-
-def settle() -> None:
-    """Close what could not be closed while PostgreSQL was away.
-
-    Raises:
-        django.db.Error: it still is.
-    """
-    if keys := list(_to_delete):
-        EarlyStart.objects.filter(pk__in=keys).delete()
-        _to_delete.difference_update(keys)
 
 
 def pack(death: Death) -> bytes:

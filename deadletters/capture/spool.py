@@ -87,9 +87,13 @@ class FileSpool:
             for path in self._files(_LINES):
                 self._take(path)
         for path in self._files(_DRAINING):
-            with _spool_errors(self.place), suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
-                # Not there any more, or locked: another process drains it.
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with _spool_errors(self.place), suppress(FileNotFoundError), path.open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return  # another process drains it, and an end must not overtake its start
+                if not _is_still(path, file.fileno()):
+                    continue
                 while batch := [line for _, line in zip(range(_BATCH), file, strict=False)]:
                     yield batch
                 path.unlink(missing_ok=True)

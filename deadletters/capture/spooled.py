@@ -42,8 +42,9 @@ def store(lines: Iterable[bytes]) -> None:
         entry = loads(line.decode())
         if _START in entry:
             starts[entry[_START]] = entry
-        elif starts.pop(entry[_END], None) is None:
-            ends.append(entry[_END])
+        else:
+            starts.pop(entry[_END], None)
+            ends.append(entry[_END])  # in any case: PostgreSQL may have taken the start without being heard
     with transaction.atomic():
         EarlyStart.objects.filter(pk__in=ends).delete()
         for key, entry in starts.items():

@@ -3,6 +3,7 @@
 import json
 import resource
 import threading
+import uuid
 
 import pytest
 import redis
@@ -10,13 +11,14 @@ from django.conf import settings as django_settings
 from django.db import connection
 
 from config.celery import app
-from deadletters.capture import breaker, keep
+from deadletters.capture import breaker, keep, spooled
 from deadletters.capture.announce import flush
 from deadletters.capture.capture import Outcome, capture
 from deadletters.capture.drain import Drained, drain
 from deadletters.capture.spool import SpoolError, spool
 from deadletters.checks import spool_is_usable
 from deadletters.models import Cause, DeadLetter, Event, State
+from deadletters.workers import EarlyStart
 from tests.deadletters.test_capture import death
 from tests.processes import Process, eventually, manage
 
@@ -230,3 +232,26 @@ def test_a_result_that_is_known_is_left_alone(folder):
 
 def test_a_spool_that_is_empty_is_nothing_to_speak_of(folder):
     assert spool_is_usable() == []
+
+
+def test_the_end_of_an_early_start_does_not_overtake_it(folder):
+    worker = uuid.uuid4()
+    spool().put(spooled.start(1, worker, "w@host", b"{}"))
+    slow = spool().batches()
+    lines = next(slow)
+    spool().put(spooled.end(1))
+    drain()  # another worker of this host
+    spooled.store(lines)
+    slow.close()
+    drain()
+    assert not EarlyStart.objects.exists()
+    assert not spool().waiting()
+
+
+def test_a_start_that_postgresql_took_unheard_ends_like_any_other(anywhere):
+    worker = uuid.uuid4()
+    EarlyStart.objects.create(pk=1, worker_id=worker, record=b"{}")
+    spool().put(spooled.start(1, worker, "w@host", b"{}"))
+    spool().put(spooled.end(1))
+    drain()
+    assert not EarlyStart.objects.exists()

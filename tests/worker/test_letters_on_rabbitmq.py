@@ -1,5 +1,6 @@
 """Replays once more, on RabbitMQ: its acknowledgements, headers and priorities are not Redis'."""
 
+import struct
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -55,3 +56,34 @@ def test_json_is_read_whatever_encoding_its_message_names(rabbit_worker, on_rabb
     assert (letter.task_id, letter.cause) == (dead, Cause.EXCEPTION)
     assert Envelope.of(letter).arguments().args == ["text"]
     assert DeadLetter.objects.count() == 1
+
+
+def short(text):
+    return bytes([len(text)]) + text
+
+
+def table(name, kind, value):
+    item = short(name) + kind + value
+    return struct.pack(">I", len(item)) + item
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        struct.pack(">H", 0x4000) + short(b"latin-\xe9"),
+        struct.pack(">H", 0x2000 | 0x0400) + table(b"task", b"S", struct.pack(">I", 4) + b"echo") + short(b"\xff"),
+        struct.pack(">H", 0x2000) + table(b"at", b"T", struct.pack(">Q", 2**62)),
+    ],
+    ids=["encoding", "correlation id", "a time after the year 9999"],
+)
+def test_properties_that_cannot_be_read_are_kept_and_the_queue_moves_on(rabbit_worker, on_rabbitmq, properties):
+    with current_app.connection_for_write() as connected, connected.channel() as channel:
+        message = channel.prepare_message(b"[[1], {}, {}]")
+        message._serialize_properties = lambda: properties
+        channel.basic_publish(message, exchange="", routing_key="default")
+    letter = eventually(DeadLetter.objects.first)
+    assert (letter.cause, bytes(letter.body)) == (Cause.UNKNOWN_MESSAGE, b"[[1], {}, {}]")
+    assert bytes.fromhex(Envelope.of(letter).headers["unreadable_properties"]).startswith(properties)
+    assert tasks.echo.delay(1).get(timeout=30) == 1
+    assert DeadLetter.objects.count() == 1
+    assert rabbit_worker.alive

@@ -106,6 +106,7 @@ def test_what_a_killed_worker_had_acknowledged_becomes_one_letter(workers, folde
     held = Held(folder, early())
     eventually(lambda: held.starts)
     victim = next(w for w in (first, second, third) if w.name in held.starts[0])
+    eventually(lambda: active(victim), what="it is acknowledged")
     kill(victim, children=children)
     letter = eventually(lambda: DeadLetter.objects.filter(task_id=held.result.id).first(), patience=45)
     assert (letter.cause, letter.worker, letter.state) == (Cause.WORKER_LOST, victim.name, State.OPEN)
@@ -138,6 +139,7 @@ def test_a_worker_that_was_only_stopped_makes_no_second_letter_and_its_late_succ
     held = Held(folder, early())
     eventually(lambda: held.starts)
     stopped = first if first.name in held.starts[0] else second
+    eventually(lambda: active(stopped), what="it is acknowledged")
     os.killpg(stopped.process.pid, signal.SIGSTOP)
     letter = eventually(lambda: DeadLetter.objects.filter(task_id=held.result.id).first(), patience=45)
     assert letter.state == State.OPEN
@@ -159,6 +161,7 @@ def test_a_worker_that_dies_in_a_chord_lets_it_be_completed_by_a_replay(workers,
         tasks.collect.s().set(queue=folder.name),
     ).apply_async()
     eventually(log.exists)
+    eventually(lambda: active(first), what="it is acknowledged")
     kill(first, children=True)
     workers()
     letter = eventually(DeadLetter.objects.first, patience=45)
@@ -292,7 +295,7 @@ def test_a_cold_shutdown_that_interrupts_a_write_ends_all_the_same(workers, fold
 
 
 def active(worker):
-    """What the worker's main process knows to be running."""
+    """What the worker's main process knows to be running: what is early-acknowledged is not delivered again from now on."""
     return (current_app.control.inspect([worker.name], timeout=5).active() or {}).get(worker.name, [])
 
 
