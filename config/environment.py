@@ -4,10 +4,8 @@ import json
 import os
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
-from zoneinfo import available_timezones
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     JsonConfigSettingsSource,
@@ -15,7 +13,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from config.values import Days, Keys, List, Numbers
+from config.values import Broker, Database, Days, Keys, List, Numbers, Redis, TimeZone
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -82,8 +80,8 @@ class Environment(BaseSettings):
         31_536_000, ge=0,
         description="For how long browsers that came by HTTPS refuse HTTP, on this host and those below it; 0: they do not.",
     )  # fmt: skip
-    TIME_ZONE: str = Field("Asia/Tokyo", description="Time zone of the console and of new schedules.")
-    CELERY_TIMEZONE: str = Field("", description="Celery's time zone; `TIME_ZONE` when empty.")
+    TIME_ZONE: TimeZone = Field("Asia/Tokyo", description="Time zone of the console and of new schedules.")
+    CELERY_TIMEZONE: TimeZone = Field("", description="Celery's time zone; `TIME_ZONE` when empty.")
     LANGUAGE_CODE: str = Field("en", description="Language of the console.")
     SITE_URL: str = Field(
         "http://127.0.0.1:8000", description="Where people reach the console; links in alerts begin with it."
@@ -98,13 +96,13 @@ class Environment(BaseSettings):
     )
 
     # --- Servers ----------------------------------------------------------------------------------------------------
-    DATABASE_URL: str = Field(
+    DATABASE_URL: Database = Field(
         "", description="PostgreSQL, `postgres://user:password@host:5432/name`. Empty: the servers of `bin/up`."
     )
-    BROKER_URL: str = Field(
+    BROKER_URL: Broker = Field(
         "", description="Celery's broker, `redis://…` or `amqp://…`. Empty: the servers of `bin/up`."
     )
-    REDIS_URL: str = Field("", description="Redis for `DEADLETTERS_REDIS_LIST`; `BROKER_URL` when that is Redis.")
+    REDIS_URL: Redis = Field("", description="Redis for `DEADLETTERS_REDIS_LIST`; `BROKER_URL` when that is Redis.")
     WEB_HOST: str = Field(
         "127.0.0.1", description="Address the web server binds to; `0.0.0.0` where its proxy is on another machine."
     )
@@ -123,7 +121,7 @@ class Environment(BaseSettings):
     VISIBILITY_TIMEOUT: int = Field(
         3600, ge=1, description="Seconds after which Redis gives an unacknowledged message to another worker."
     )
-    RESULTS_URL: str = Field(
+    RESULTS_URL: Redis = Field(
         "", description="Redis that keeps results, `redis://…`; the console shows less of them then. Empty: PostgreSQL."
     )
     TRACK_STARTED: bool = Field(
@@ -235,25 +233,6 @@ class Environment(BaseSettings):
     # --- Tests of this platform -------------------------------------------------------------------------------------
     FAULT: str = Field("", description="Point at which a process kills itself, for crash tests. Never in production.")
 
-    @field_validator("TIME_ZONE", "CELERY_TIMEZONE")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        if value and value not in available_timezones():
-            raise ValueError(f"{value!r} is no time zone; write it like Asia/Tokyo or Europe/Berlin")
-        return value
-
-    @field_validator("BROKER_URL", "REDIS_URL", "RESULTS_URL")
-    @classmethod
-    def _known_broker(cls, value: str, info: ValidationInfo) -> str:
-        if info.field_name == "BROKER_URL":
-            return _checked(value, "redis", "rediss", "amqp", "amqps", "pyamqp")
-        return _checked(value, "redis", "rediss")
-
-    @field_validator("DATABASE_URL")
-    @classmethod
-    def _postgresql(cls, value: str) -> str:
-        return _checked(value, "postgres", "postgresql")
-
     @classmethod
     def settings_customise_sources(
         cls,
@@ -270,21 +249,6 @@ class Environment(BaseSettings):
 def is_given(name: str) -> bool:
     """Whether the real environment sets this variable; an empty value counts as unset."""
     return bool(os.environ.get(name))
-
-
-def _checked(url: str, *schemes: str) -> str:
-    """`url`, if it is empty or the address of one server. What is wrong with it is said without repeating it: it holds a password."""
-    if not url:
-        return url
-    if url.split("://", maxsplit=1)[0] not in schemes:
-        raise ValueError(f"must begin with {', '.join(f'{scheme}://' for scheme in schemes)}")
-    try:
-        usable = urlsplit(url).port != 0 and ";" not in url
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError("must be the address of one server; write / @ : # in a password as %2F %40 %3A %23")
-    return url
 
 
 def read() -> Environment:

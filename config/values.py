@@ -1,7 +1,10 @@
 """How one variable is written: types of the environment that are more than a text or a number."""
 
 import base64
+from collections.abc import Callable
 from typing import Annotated
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
@@ -47,6 +50,36 @@ def usable_keys(keys: list[str]) -> list[str]:
     return keys
 
 
+def known_zone(name: str) -> str:
+    """`name`, if it is empty or a time zone."""
+    if name and name not in available_timezones():
+        raise ValueError(f"{name!r} is no time zone; write it like Asia/Tokyo or Europe/Berlin")
+    return name
+
+
+def address_of(*schemes: str) -> Callable[[str], str]:
+    """A check that lets through nothing, or the address of one server. It does not repeat what is wrong: it holds a password."""
+
+    def checked(url: str) -> str:
+        if not url:
+            return url
+        if url.split("://", maxsplit=1)[0] not in schemes:
+            raise ValueError(f"must begin with {', '.join(f'{scheme}://' for scheme in schemes)}")
+        try:
+            usable = urlsplit(url).port != 0 and ";" not in url
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("must be the address of one server; write / @ : # in a password as %2F %40 %3A %23")
+        return url
+
+    return checked
+
+
+TimeZone = Annotated[str, AfterValidator(known_zone)]
+Database = Annotated[str, AfterValidator(address_of("postgres", "postgresql"))]
+Broker = Annotated[str, AfterValidator(address_of("redis", "rediss", "amqp", "amqps", "pyamqp"))]
+Redis = Annotated[str, AfterValidator(address_of("redis", "rediss"))]
 # Comma-separated in the environment: NAME=a,b,c
 List = Annotated[list[str], NoDecode, BeforeValidator(split)]
 Keys = Annotated[list[str], NoDecode, BeforeValidator(split), AfterValidator(usable_keys)]
