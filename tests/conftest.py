@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connection
+from django.db import OperationalError, connection
+from django.db.backends.base.operations import BaseDatabaseOperations
 from hypothesis import HealthCheck, settings
+from psycopg.errors import DeadlockDetected
 
 from config.celery import app
 from deadletters.capture.announce import flush
@@ -48,6 +50,25 @@ def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def flush_in_spite_of_workers() -> Iterator[None]:
+    """Emptying all tables may deadlock with a transaction of a worker; where PostgreSQL ends the emptying, it is done again."""
+    flush_once = BaseDatabaseOperations.execute_sql_flush
+
+    def flush_tables(self: BaseDatabaseOperations, statements: list[str]) -> None:
+        for _attempt in range(4):
+            try:
+                return flush_once(self, statements)
+            except OperationalError as problem:
+                if not isinstance(problem.__cause__, DeadlockDetected):
+                    raise
+        return flush_once(self, statements)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseDatabaseOperations, "execute_sql_flush", flush_tables)
+        yield
 
 
 @pytest.fixture(scope="session")

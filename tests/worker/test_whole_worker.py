@@ -262,7 +262,7 @@ def test_a_cold_shutdown_buries_what_was_acknowledged_and_gives_back_the_rest(wo
     (folder / "late").mkdir()
     gone, back = Held(folder / "early", early(), folder.name), Held(folder / "late", tasks.hold, folder.name)
     # Their processes begin before the main process has heard of it, and what it has not heard of it does not end.
-    eventually(lambda: len(active(first)) == 2)
+    eventually(lambda: len(active(first)) == 2 and gone.starts and back.starts)
     first.process.send_signal(number)
     first.process.wait(30)
     letter = eventually(lambda: DeadLetter.objects.filter(task_id=gone.result.id).first())
