@@ -4,14 +4,15 @@ import json
 import resource
 import threading
 import uuid
+from contextlib import contextmanager
 
 import pytest
 import redis
 from django.conf import settings as django_settings
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 
 from config.celery import app
-from deadletters.capture import breaker, keep, spooled
+from deadletters.capture import breaker, drainer, keep, spooled
 from deadletters.capture.announce import flush
 from deadletters.capture.capture import Outcome, capture
 from deadletters.capture.drain import Drained, drain
@@ -149,6 +150,58 @@ def test_a_spool_that_cannot_be_written_is_said(folder):
     breaker.trip()
     with pytest.raises(SpoolError, match=str(folder)):
         capture(death())
+
+
+@contextmanager
+def locked(table):
+    """The table is locked as a migration would; a statement of the test's connection ends after a while."""
+    holds, release = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            holds.set()
+            release.wait(timeout=6)
+        connection.close()
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = '300ms'")
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert holds.wait(timeout=10)
+    try:
+        yield
+    finally:
+        release.set()
+        holder.join()
+        connection.close()
+
+
+def test_a_locked_table_is_waited_for_once(folder):
+    with locked("deadletters_deadletter"):
+        # A second try would be on a new connection, whose statements nobody ends here: it would have its lock at last.
+        assert capture(death()) == Outcome.SPOOLED
+        assert breaker.is_away()
+    assert drain() == Drained(stored=1)
+
+
+def test_while_what_waits_cannot_be_stored_nobody_asks_again(anywhere):
+    with locked("deadletters_deadletter"):
+        assert capture(death()) == Outcome.SPOOLED
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = '300ms'")
+        with pytest.raises(OperationalError):
+            drainer.look()
+        assert breaker.is_away()
+    drainer.look()
+    assert not breaker.is_away()
+    assert DeadLetter.objects.count() == 1
+
+
+def test_an_empty_spool_and_a_connection_say_that_postgresql_is_back(folder):
+    breaker.trip()
+    drainer.look()
+    assert not breaker.is_away()
 
 
 def test_two_drains_at_once_store_each_letter_once(anywhere):

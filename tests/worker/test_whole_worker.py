@@ -21,7 +21,7 @@ from deadletters.workers import EarlyStart, Starts
 from deadletters.workers import Worker as Row
 from tests import tasks
 from tests.deadletters.test_capture import death as a_death
-from tests.processes import Worker, eventually, manage
+from tests.processes import Worker, eventually, manage, waits_for_a_lock
 from tests.rabbitmq import publishing_to
 from tests.worker.test_replay import at_once
 
@@ -297,15 +297,6 @@ def test_a_cold_shutdown_that_interrupts_a_write_ends_all_the_same(workers, fold
 def active(worker):
     """What the worker's main process knows to be running: what is early-acknowledged is not delivered again from now on."""
     return (current_app.control.inspect([worker.name], timeout=5).active() or {}).get(worker.name, [])
-
-
-def waits_for_a_lock(statement):
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_clear_snapshot()")
-        cursor.execute(
-            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s", [f"{statement}%"]
-        )
-        return cursor.fetchone() is not None
 
 
 def test_a_message_that_kills_every_worker_stops_and_is_one_letter(workers, folder):
