@@ -12,12 +12,14 @@ from django.conf import settings as django_settings
 from django.db import OperationalError, connection, transaction
 
 from config.celery import app
-from deadletters.capture import breaker, drainer, keep, spooled
+from deadletters import workers
+from deadletters.capture import breaker, drainer, keep, ledger, spooled
 from deadletters.capture.announce import flush
 from deadletters.capture.capture import Outcome, capture
 from deadletters.capture.drain import Drained, drain
 from deadletters.capture.spool import SpoolError, spool
 from deadletters.checks import spool_is_usable
+from deadletters.envelope import COPY_HEADER
 from deadletters.models import Cause, DeadLetter, Event, State
 from deadletters.workers import EarlyStart
 from tests.deadletters.test_capture import death
@@ -308,3 +310,31 @@ def test_a_start_that_postgresql_took_unheard_ends_like_any_other(anywhere):
     spool().put(spooled.end(1))
     drain()
     assert not EarlyStart.objects.exists()
+
+
+def test_two_copies_of_one_early_replay_are_two_starts(folder):
+    worker, first, second = uuid.uuid4(), death(replay=1, worker="w@host"), death(replay=1, worker="w@host")
+    first.envelope.headers[COPY_HEADER], second.envelope.headers[COPY_HEADER] = "a", "b"
+    kept, ended = ledger.open_entry(worker, first), ledger.open_entry(worker, second)
+    ledger.close_entry(ended)
+    assert EarlyStart.objects.get().pk == kept
+    assert not spool().waiting()
+    ledger.close_of("t-1", first.envelope.headers, 0, "w@host")
+    assert not EarlyStart.objects.exists()
+
+
+@pytest.mark.parametrize("is_away", [False, True], ids=["to PostgreSQL", "to the spool"])
+def test_a_task_that_a_killed_worker_had_begun_is_its_successors(folder, is_away):
+    dead, successor = uuid.uuid4(), uuid.uuid4()
+    ledger.open_entry(dead, death(worker="w@host"))
+    workers.beat(dead, "w@host")
+    workers.beat(successor, "w@host")
+    if is_away:
+        breaker.trip()
+    ledger.open_entry(successor, death(worker="w@host"))
+    breaker.close()
+    drain()
+    assert EarlyStart.objects.get().worker_id == successor
+    spool().put(spooled.start(EarlyStart.objects.get().pk, dead, "w@host", b"{}"))  # told late
+    drain()
+    assert EarlyStart.objects.get().worker_id == successor
