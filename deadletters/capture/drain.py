@@ -47,7 +47,7 @@ def drain() -> Drained:
                 raise
             breaker.close()
             for record in records:
-                repair(record)
+                repair(record.row["task_id"], record.row["replay_number"])
     if drained != Drained():
         facts = {"stored": drained.stored, "duplicates": drained.duplicates, "set_aside": drained.set_aside}
         logger.warning("dead_letter.spool_drained", extra=facts)

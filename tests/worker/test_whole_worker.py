@@ -8,12 +8,14 @@ from datetime import timedelta
 
 import pytest
 from celery import chord, current_app
+from celery.exceptions import WorkerLostError
 from django.db import connection, transaction
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 from kombu import Consumer, Queue
 
 from deadletters.capture import ledger, transport, unacked
+from deadletters.capture.capture import capture
 from deadletters.capture.reaper import reap
 from deadletters.models import Cause, DeadLetter, Event, State
 from deadletters.replay.replay import replay
@@ -249,6 +251,18 @@ def test_of_four_reapers_at_once_each_letter_and_each_message_comes_from_one(wor
     assert not EarlyStart.objects.exists()
     with current_app.connection_for_read() as broker:
         assert broker.default_channel.client.llen(folder.name) == 1
+
+
+def test_the_failure_that_a_killed_reaper_did_not_tell_is_told_by_the_next():
+    dead = Row.objects.create(
+        name="dead@localhost", started_at=timezone.now(), seen_at=timezone.now() - timedelta(hours=1)
+    )
+    ledger.open_entry(dead.pk, a_death("early-1"))
+    capture(a_death("early-1", cause=Cause.WORKER_LOST, exception_type="WorkerLostError"))
+    assert reap(current_app, timedelta(seconds=1)).letters == 0
+    result = current_app.AsyncResult("early-1")
+    assert (result.state, type(result.result)) == ("FAILURE", WorkerLostError)
+    assert not EarlyStart.objects.exists()
 
 
 @pytest.mark.parametrize(
