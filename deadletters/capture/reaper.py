@@ -59,8 +59,7 @@ def reap(app: Celery, silence: timedelta) -> Reaped:
         for worker_id, name in dead.items():
             workers.forget(worker_id, silence)
             logger.warning("worker.lost", extra={"worker": name})
-    if dead:
-        poison.expire()
+    poison.expire()
     if letters or restored:
         logger.warning("worker.reaped", extra={"letters": letters, "restored": restored})
     return Reaped(workers=tuple(sorted(dead.values())), letters=letters, restored=restored)

@@ -136,6 +136,43 @@ def test_what_had_finished_when_its_worker_was_killed_is_not_dead(workers, folde
     assert not EarlyStart.objects.exists()
 
 
+@on_redis
+@pytest.mark.parametrize("ignored", [False, True], ids=["with a result", "without a result"])
+def test_what_may_start_once_does_not_when_its_acknowledgement_was_lost(workers, folder, ignored):
+    first = workers()
+    held = Held(folder, current_app.tasks["tests.hold.once"], ignore_result=ignored)
+    eventually(lambda: held.starts)
+    first.process.send_signal(signal.SIGSTOP)  # the main process will never hear of the end
+    held.release.touch()
+    first.wait_for(f"[{held.result.id}] succeeded")
+    kill(first, children=True)
+    second = workers()
+    if ignored:
+        assert eventually(DeadLetter.objects.first, patience=45).cause == Cause.POISON
+    else:
+        second.wait_for("task.had_succeeded")
+        assert held.row("SUCCESS")
+        assert not DeadLetter.objects.exists()
+    assert len(held.starts) == 1
+
+
+@on_redis
+def test_what_may_start_once_waits_until_its_start_can_be_noted(workers, folder):
+    worker = workers()
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE deadletters_starts RENAME TO deadletters_away")
+        try:
+            held = Held(folder, current_app.tasks["tests.hold.once"])
+            worker.wait_for("task.start_not_noted")
+            worker.wait_for("task.starts_unknown")
+            assert not held.starts
+        finally:
+            cursor.execute("ALTER TABLE deadletters_away RENAME TO deadletters_starts")
+    held.release.touch()
+    assert held.result.get(timeout=30) == "held"
+    assert len(held.starts) == 1
+
+
 def test_a_worker_that_was_only_stopped_makes_no_second_letter_and_its_late_success_settles_the_first(workers, folder):
     first, second = workers(), workers()
     held = Held(folder, early())
