@@ -71,7 +71,8 @@ class StartingRequest(Request):  # type: ignore[misc]  # celery.worker ships no 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A process has it. With early acknowledgement the broker forgets it now: the ledger remembers it first."""
         if not self.task.acks_late and not self.acknowledged and (worker_id := heartbeats.worker_id()):
-            self.time_start = time.time()
+            # When it began, not when this loop got to it: what ends sooner must not seem to have ended before it started.
+            self.time_start = time.time() - (time.monotonic() - time_accepted)
             self._early_start = ledger.open_entry(worker_id, self.death(Ending(Cause.WORKER_LOST, "", "")))
         super().on_accepted(pid, time_accepted)
 

@@ -3,8 +3,10 @@
 import json
 import resource
 import threading
+import time
 import uuid
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
@@ -13,15 +15,17 @@ from django.db import OperationalError, connection, transaction
 
 from config.celery import app
 from deadletters import workers
-from deadletters.capture import breaker, drainer, keep, ledger, spooled
+from deadletters.capture import breaker, drainer, heartbeats, keep, ledger, spooled
 from deadletters.capture.announce import flush
 from deadletters.capture.capture import Outcome, capture
 from deadletters.capture.drain import Drained, drain
+from deadletters.capture.request import DeadLetterRequest
 from deadletters.capture.spool import SpoolError, spool
 from deadletters.checks import spool_is_usable
 from deadletters.envelope import COPY_HEADER
 from deadletters.models import Cause, DeadLetter, Event, State
 from deadletters.workers import EarlyStart
+from tests import tasks
 from tests.deadletters.test_capture import death
 from tests.processes import Process, eventually, manage
 
@@ -338,3 +342,15 @@ def test_a_task_that_a_killed_worker_had_begun_is_its_successors(folder, is_away
     spool().put(spooled.start(EarlyStart.objects.get().pk, dead, "w@host", b"{}"))  # told late
     drain()
     assert EarlyStart.objects.get().worker_id == successor
+
+
+def test_an_early_start_is_noted_as_of_when_it_began(folder, monkeypatch):
+    monkeypatch.setattr(heartbeats, "_heartbeat", heartbeats.Heartbeat(app, "w@host"))
+    tasks.echo.apply_async([1], queue="spool-test")
+    with app.connection_for_read() as broker, closing(broker.SimpleQueue("spool-test")) as queue:
+        message = queue.get(timeout=10)
+        early = app.tasks["tests.hold.early"]
+        request = DeadLetterRequest(message, app=app, task=early, hostname="w@host", on_ack=lambda *_: message.ack())
+        now = datetime.now(UTC)
+        request.on_accepted(1, time.monotonic() - 60)  # its process began a minute ago, and this loop was busy
+    assert ledger.unpack(bytes(EarlyStart.objects.get().record)).started_at < now - timedelta(seconds=59)
