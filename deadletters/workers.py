@@ -59,7 +59,7 @@ class Starts(models.Model):
         return f"{self.task_id} {self.starts}"
 
 
-_TABLE = Worker._meta.db_table
+_TABLE, _EARLY = Worker._meta.db_table, EarlyStart._meta.db_table
 
 
 def beat(worker_id: uuid.UUID, name: str) -> None:
@@ -79,6 +79,22 @@ def heard_of(worker_id: uuid.UUID, name: str) -> None:
         cursor.execute(
             f"INSERT INTO {_TABLE} (id, name, started_at, seen_at) VALUES (%s, %s, now(), now()) ON CONFLICT DO NOTHING",  # noqa: S608
             [worker_id, name],
+        )
+
+
+def begun(key: int, worker_id: uuid.UUID, record: bytes) -> None:
+    """This worker runs an early-acknowledged task.
+
+    Its predecessor of the same name may have noted the same, and been killed before its acknowledgement was sent: of the two it is the
+    one that was heard of last.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {_EARLY} AS early (id, worker_id, record) VALUES (%s, %s, %s)"  # noqa: S608
+            " ON CONFLICT (id) DO UPDATE SET worker_id = excluded.worker_id, record = excluded.record"
+            f" WHERE NOT EXISTS (SELECT FROM {_TABLE} AS theirs, {_TABLE} AS ours WHERE theirs.id = early.worker_id"
+            " AND ours.id = excluded.worker_id AND theirs.seen_at > ours.seen_at)",
+            [key, worker_id, record],
         )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0  # seconds; these machines stall
@@ -34,6 +35,16 @@ def eventually(ask: Callable[[], Any], patience: float = PATIENCE, what: str | C
             raise AssertionError(f"not within {patience:.0f} s: {what() if callable(what) else what or ask}")
         time.sleep(0.05)
     return answer
+
+
+def waits_for_a_lock(statement: str) -> bool:
+    """Whether PostgreSQL has a statement like this one (SQL's `%`) that waits for a lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute(
+            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s", [f"{statement}%"]
+        )
+        return cursor.fetchone() is not None
 
 
 class Process:

@@ -267,6 +267,7 @@ def hold(self, log, release):
 
 
 shared_task(name="tests.hold.early", bind=True, acks_late=False)(hold.__wrapped__.__func__)
+shared_task(name="tests.hold.once", bind=True, max_deliveries=1)(hold.__wrapped__.__func__)
 
 
 def _with_early(name, run, **options):

@@ -4,19 +4,22 @@ Only tasks with `acks_late=False` pay for it: two statements each, or two lines 
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
 from hashlib import blake2b
+from typing import Any
 from uuid import UUID
 
 from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection
 from kombu.utils.json import dumps, loads
 
+from deadletters import workers
 from deadletters.capture import breaker, spooled
 from deadletters.capture.poison import attempt_of
 from deadletters.capture.record import Death
 from deadletters.capture.spool import SpoolError, spool
-from deadletters.envelope import Envelope
+from deadletters.envelope import COPY_HEADER, Envelope
 from deadletters.models import Cause
 from deadletters.secrets import seal
 from deadletters.workers import EarlyStart
@@ -34,9 +37,11 @@ def open_entry(worker_id: UUID, death: Death) -> int | None:
     if not breaker.is_away():
         _renew()
         try:
-            return EarlyStart.objects.create(pk=key, worker_id=worker_id, record=pack(death)).pk
+            workers.begun(key, worker_id, pack(death))
         except Error as problem:
             _note_absence(problem)
+        else:
+            return key
     try:
         spool().put(spooled.start(key, worker_id, death.worker, pack(death)))
     except SpoolError as problem:
@@ -61,18 +66,20 @@ def close_entry(key: int) -> None:
         logger.error("worker.end_not_noted", extra={"reason": str(problem)})
 
 
-def close_of(task_id: str, attempt: str, worker: str) -> None:
+def close_of(task_id: str, headers: Mapping[str, Any] | None, retries: int | None, worker: str) -> None:
     """The same, said by the process that ran the task: its main process may be lost before it hears of the end. Never raises."""
-    close_entry(_key_of(task_id, attempt, worker))
+    close_entry(_key_of(task_id, headers, retries, worker))
 
 
 def _key(death: Death) -> int:
     headers = death.envelope.headers
-    return _key_of(death.task_id, attempt_of(headers, headers.get("retries")), death.worker)
+    return _key_of(death.task_id, headers, headers.get("retries"), death.worker)
 
 
-def _key_of(task_id: str, attempt: str, worker: str) -> int:
-    return int.from_bytes(blake2b(f"{task_id} {attempt} {worker}".encode(), digest_size=8).digest()) >> 1
+def _key_of(task_id: str, headers: Mapping[str, Any] | None, retries: int | None, worker: str) -> int:
+    # A second copy of the same attempt may be dropped by the worker that runs the first (copies.py).
+    parts = [task_id, attempt_of(headers, retries), (headers or {}).get(COPY_HEADER), worker]
+    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest()) >> 1
 
 
 def _note_absence(problem: Error) -> None:

@@ -8,7 +8,6 @@ from django.db import transaction
 from django.utils import timezone
 
 from deadletters.capture import ledger
-from deadletters.capture.poison import attempt_of
 from deadletters.envelope import replay_number
 from deadletters.models import DeadLetter, Event, State
 
@@ -50,7 +49,7 @@ def on_task_success(sender: Any, **_: Any) -> None:
     request = sender.request
     if not sender.acks_late and (sender.ignore_result or request.ignore_result) and not request.is_eager:
         # No result tells whoever finds its worker lost that it had ended.
-        ledger.close_of(request.id, attempt_of(request.headers, request.retries), request.hostname)
+        ledger.close_of(request.id, request.headers, request.retries, request.hostname)
     number = replay_number(request.headers) if request.headers else 0
     if number and succeeded(request.id, number):
         return

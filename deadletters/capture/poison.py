@@ -2,14 +2,16 @@
 
 Starts are counted, not deliveries: what a worker had only fetched when it went down did no harm. The count is written by the process
 that runs the task, just before it does, so that it is there whatever happens next. Only a message that the broker delivers once
-more pays for it, and each start of a task with `max_deliveries = 1`, which must know of the first.
+more pays for it, and each start of a task with `max_deliveries = 1`, which must know of the first and does not start without it.
 """
 
 import logging
+import time
 from datetime import timedelta
 from typing import Any
 
 from celery import signals
+from celery.exceptions import Reject
 from django.conf import settings
 from django.db import Error, connection
 from django.utils import timezone
@@ -21,6 +23,10 @@ logger = logging.getLogger(__name__)
 
 # By then a message has been replayed, or its queue was purged.
 _KEPT = timedelta(days=7)
+# By then a worker has looked at what came again because the acknowledgement was lost.
+_KEPT_ENDED = timedelta(days=1)
+# Seconds until a message whose start could not be noted goes back to its queue: it comes again at once.
+PAUSE = 0.5
 _TABLE = Starts._meta.db_table
 
 
@@ -57,10 +63,17 @@ def note_start(task_id: str, attempt: str, starts: int) -> None:
         )
 
 
-def forget(task_id: str) -> None:
-    """It came to an end. Never raises: a row that stays is of an attempt that nobody will deliver again."""
+def forget(task: Any, task_id: str) -> None:
+    """It came to an end. Never raises: a row that stays is of an attempt that nobody will deliver again.
+
+    Where one start is too many the row stays for a while: the worker may be lost before it has acknowledged the message.
+    """
+    rows = Starts.objects.filter(task_id=task_id)
     try:
-        Starts.objects.filter(task_id=task_id).delete()
+        if limit_of(task) == 1:
+            rows.update(at=timezone.now() - _KEPT + _KEPT_ENDED)
+        else:
+            rows.delete()
     except Error as problem:
         logger.warning("task.starts_not_forgotten", extra={"task_id": task_id, "reason": str(problem)})
 
@@ -80,20 +93,30 @@ def is_counted(task: Any, request: Any) -> bool:
     return request.get("begun") is not None or limit_of(task) == 1
 
 
-def on_task_prerun(sender: Any, task_id: str, **_: Any) -> None:
-    """In the process that is about to run the task."""
-    request = sender.request
-    if not request.is_eager and is_counted(sender, request):
-        note_start(task_id, attempt_of(request.headers, request.retries), (request.get("begun") or 0) + 1)
+def begin(task: Any) -> None:
+    """In the process that is about to run the task.
+
+    Raises:
+        Reject: it may start once, and this start could not be noted. It goes back to its queue.
+    """
+    request = task.request
+    if not is_counted(task, request):
+        return
+    try:
+        note_start(request.id, attempt_of(request.headers, request.retries), (request.get("begun") or 0) + 1)
+    except Error as problem:
+        logger.warning("task.start_not_noted", extra={"task_id": request.id, "task": task.name, "reason": str(problem)})
+        if limit_of(task) == 1 and task.acks_late:
+            time.sleep(PAUSE)
+            raise Reject("its only start could not be noted", requeue=True) from problem
 
 
 def on_task_success(sender: Any, **_: Any) -> None:
     """In the process that ran the task, after its result is stored."""
     if not sender.request.is_eager and is_counted(sender, sender.request):
-        forget(sender.request.id)
+        forget(sender, sender.request.id)
 
 
 def connect() -> None:
     """Listen to what this process runs."""
-    signals.task_prerun.connect(on_task_prerun, weak=False, dispatch_uid="deadletters.capture.poison")
     signals.task_success.connect(on_task_success, weak=False, dispatch_uid="deadletters.capture.poison")

@@ -11,13 +11,14 @@ from typing import Any
 from uuid import UUID
 
 from celery import Celery, states
-from celery.app.task import Context
 from celery.exceptions import WorkerLostError
 
 from deadletters import workers
 from deadletters.capture import ledger, poison, unacked
 from deadletters.capture.capture import Outcome, capture
 from deadletters.capture.record import Death
+from deadletters.capture.repair import repair
+from deadletters.envelope import clean
 from deadletters.models import Cause
 from deadletters.secrets.seal import CannotOpen
 from deadletters.workers import EarlyStart
@@ -58,8 +59,7 @@ def reap(app: Celery, silence: timedelta) -> Reaped:
         for worker_id, name in dead.items():
             workers.forget(worker_id, silence)
             logger.warning("worker.lost", extra={"worker": name})
-    if dead:
-        poison.expire()
+    poison.expire()
     if letters or restored:
         logger.warning("worker.reaped", extra={"letters": letters, "restored": restored})
     return Reaped(workers=tuple(sorted(dead.values())), letters=letters, restored=restored)
@@ -82,9 +82,12 @@ def _bury(app: Celery, worker_id: UUID) -> int:
     made = 0
     for entry in EarlyStart.objects.filter(worker_id=worker_id).iterator():
         death = _death(app, ledger.unpack(bytes(entry.record)))
-        if death and capture(death) != Outcome.DUPLICATE:
-            made += 1
-            _tell(app, death)
+        if death:
+            is_new = capture(death) != Outcome.DUPLICATE
+            made += is_new
+            # Also what another reaper has stored: it may have been killed before it could tell.
+            is_untold = is_new and death.cause == Cause.WORKER_LOST
+            repair(clean(death.task_id, 255), death.replay_number, death.envelope, is_untold=is_untold)
         entry.delete()
     return made
 
@@ -119,21 +122,6 @@ def _dying(started: Death, cause: Cause, kind: str, message: str, traceback: str
         exception_message=message,
         traceback=traceback,
         died_at=datetime.now(UTC),
-    )
-
-
-def _tell(app: Celery, death: Death) -> None:
-    """Store the FAILURE that the worker could not: a waiting `get()` ends, errbacks are sent, the chord hears of it."""
-    if death.cause != Cause.WORKER_LOST:
-        return  # the process that raised has told all of it
-    arguments = death.envelope.arguments()
-    headers = death.envelope.headers
-    request = Context({**headers, **(arguments.embed if arguments else {}), "id": death.task_id})
-    app.backend.mark_as_failure(
-        death.task_id,
-        WorkerLostError(death.exception_message),
-        request=request,
-        store_result=not headers.get("ignore_result"),
     )
 
 

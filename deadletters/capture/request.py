@@ -202,7 +202,7 @@ class DeadLetterRequest(StartingRequest):
         else:
             self._captured = True
             if poison.is_counted(self.task, self._request_dict):
-                poison.forget(self.id)
+                poison.forget(self.task, self.id)
 
     def _keep(self, death: Death, problem: SpoolError) -> None:
         """Neither PostgreSQL nor the spool took the letter: the broker keeps the message if it still has it, else the log keeps the letter."""

@@ -50,8 +50,7 @@ def store(lines: Iterable[bytes]) -> None:
         for key, entry in starts.items():
             worker_id = UUID(entry["worker_id"])
             workers.heard_of(worker_id, entry["worker"])
-            row = EarlyStart(pk=key, worker_id=worker_id, record=b64decode(entry["record"]))
-            EarlyStart.objects.bulk_create([row], ignore_conflicts=True)
+            workers.begun(key, worker_id, b64decode(entry["record"]))
 
 
 def _line(entry: dict[str, Any]) -> bytes:

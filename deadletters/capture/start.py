@@ -13,7 +13,7 @@ from celery.exceptions import InvalidTaskError
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 from django.conf import settings
-from django.db import Error, close_old_connections, connection
+from django.db import Error, OperationalError, close_old_connections, connection
 
 from deadletters.capture import breaker, heartbeats, ledger, poison
 from deadletters.capture.record import Death
@@ -71,7 +71,8 @@ class StartingRequest(Request):  # type: ignore[misc]  # celery.worker ships no 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A process has it. With early acknowledgement the broker forgets it now: the ledger remembers it first."""
         if not self.task.acks_late and not self.acknowledged and (worker_id := heartbeats.worker_id()):
-            self.time_start = time.time()
+            # When it began, not when this loop got to it: what ends sooner must not seem to have ended before it started.
+            self.time_start = time.time() - (time.monotonic() - time_accepted)
             self._early_start = ledger.open_entry(worker_id, self.death(Ending(Cause.WORKER_LOST, "", "")))
         super().on_accepted(pid, time_accepted)
 
@@ -89,21 +90,40 @@ class StartingRequest(Request):  # type: ignore[misc]  # celery.worker ships no 
 
     def _is_poison(self) -> bool:
         """Whether this message was begun so often already that it must not take the next worker down; if so it is buried."""
-        if not self.delivery_info["redelivered"] or self._is_counted or breaker.is_away():
+        if not self.delivery_info["redelivered"] or self._is_counted:
             return False
-        self._is_counted = True
         limit = poison.limit_of(self.task)
-        renew_connection()
         try:
-            attempt = poison.attempt_of(self._message.headers, self._request_dict.get("retries"))
-            starts = poison.begun(self.id, attempt, limit)
-        except Error:
-            logger.warning("task.starts_unknown", extra={"task_id": self.id, "task": self.name}, exc_info=True)
-            return False
+            starts = self._begun(limit)
+        except Error as problem:
+            facts = {"task_id": self.id, "task": self.name, "reason": str(problem)}
+            logger.warning("task.starts_unknown", extra=facts)
+            return limit == 1 and self._put_back()
+        self._is_counted = True
         self._request_dict["begun"] = starts
         if starts < limit:
             return False
+        if self._success_was_stored():
+            # What was lost is its acknowledgement.
+            logger.warning("task.had_succeeded", extra={"task_id": self.id, "task": self.name})
+            worker_state.task_ready(self)
+            self.acknowledge()
+            return True
         self._bury(poison.PoisonMessage(f"begun {starts} times, and each time its process or its worker was lost"))
+        return True
+
+    def _begun(self, limit: int) -> int:
+        if breaker.is_away():
+            raise OperationalError("PostgreSQL did not answer a moment ago")
+        renew_connection()
+        attempt = poison.attempt_of(self._message.headers, self._request_dict.get("retries"))
+        return poison.begun(self.id, attempt, limit)
+
+    def _put_back(self) -> bool:
+        """Back to its queue, after a pause: it comes again at once."""
+        time.sleep(poison.PAUSE)
+        worker_state.task_ready(self)
+        self.reject(requeue=True)
         return True
 
     def _bury(self, exception: Exception) -> None:

@@ -36,6 +36,9 @@ class DeadLetterTask(DjangoTask[..., Any]):
             from deadletters.capture.copies import refuse_second_copy  # noqa: PLC0415  (tasks are made before models)
 
             refuse_second_copy(task_id, request.headers)
+        from deadletters.capture.poison import begin  # noqa: PLC0415  (the same)
+
+        begin(self)
         request.begun_at = time.time()
         if self._is_followed(request) and not (self.ignore_result or request.ignore_result):
             about = {"pid": os.getpid(), "hostname": request.hostname}

@@ -5,12 +5,14 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from deadletters.capture.capture import Outcome, capture
 from deadletters.capture.record import Death
 from deadletters.envelope import REPLAY_HEADER, Envelope
 from deadletters.models import Cause, DeadLetter, ErrorGroup, State
+from deadletters.replay import triage
+from tests.processes import eventually, waits_for_a_lock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -35,6 +37,26 @@ def test_deaths_of_one_bug_share_a_row_that_counts_them_all():
     assert (group.deaths, group.state, group.message) == (3, "open", "row 2 is broken")
     assert (group.first_seen, group.last_seen) == (first, first + timedelta(hours=2))
     assert set(DeadLetter.objects.values_list("fingerprint", flat=True)) == {group.fingerprint}
+
+
+def test_whoever_gives_up_on_an_error_lets_it_die_meanwhile(admin_user):
+    capture(death("row 1 is broken", task_id="t-1"))
+    group, answers = ErrorGroup.objects.get(), []
+
+    def give_up():
+        answers.append(triage.discard(group, by=admin_user, reason="the shop is closed"))
+        connection.close()
+
+    other = threading.Thread(target=give_up)
+    with transaction.atomic():
+        DeadLetter.objects.select_for_update().get()
+        other.start()
+        eventually(lambda: waits_for_a_lock("%WITH moved AS%"), what="its letter is being discarded")
+        assert capture(death("row 2 is broken", task_id="t-2")) == Outcome.NEW
+    other.join()
+    assert answers == [2]
+    assert {letter.state for letter in DeadLetter.objects.all()} == {State.DISCARDED}
+    assert ErrorGroup.objects.get().state == "discarded"
 
 
 def test_a_death_reported_twice_counts_once():

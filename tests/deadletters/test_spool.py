@@ -3,22 +3,29 @@
 import json
 import resource
 import threading
+import time
 import uuid
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
 from django.conf import settings as django_settings
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 
 from config.celery import app
-from deadletters.capture import breaker, keep, spooled
+from deadletters import workers
+from deadletters.capture import breaker, drainer, heartbeats, keep, ledger, spooled
 from deadletters.capture.announce import flush
 from deadletters.capture.capture import Outcome, capture
 from deadletters.capture.drain import Drained, drain
+from deadletters.capture.request import DeadLetterRequest
 from deadletters.capture.spool import SpoolError, spool
 from deadletters.checks import spool_is_usable
+from deadletters.envelope import COPY_HEADER
 from deadletters.models import Cause, DeadLetter, Event, State
 from deadletters.workers import EarlyStart
+from tests import tasks
 from tests.deadletters.test_capture import death
 from tests.processes import Process, eventually, manage
 
@@ -151,6 +158,58 @@ def test_a_spool_that_cannot_be_written_is_said(folder):
         capture(death())
 
 
+@contextmanager
+def locked(table):
+    """The table is locked as a migration would; a statement of the test's connection ends after a while."""
+    holds, release = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            holds.set()
+            release.wait(timeout=6)
+        connection.close()
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = '300ms'")
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert holds.wait(timeout=10)
+    try:
+        yield
+    finally:
+        release.set()
+        holder.join()
+        connection.close()
+
+
+def test_a_locked_table_is_waited_for_once(folder):
+    with locked("deadletters_deadletter"):
+        # A second try would be on a new connection, whose statements nobody ends here: it would have its lock at last.
+        assert capture(death()) == Outcome.SPOOLED
+        assert breaker.is_away()
+    assert drain() == Drained(stored=1)
+
+
+def test_while_what_waits_cannot_be_stored_nobody_asks_again(anywhere):
+    with locked("deadletters_deadletter"):
+        assert capture(death()) == Outcome.SPOOLED
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = '300ms'")
+        with pytest.raises(OperationalError):
+            drainer.look()
+        assert breaker.is_away()
+    drainer.look()
+    assert not breaker.is_away()
+    assert DeadLetter.objects.count() == 1
+
+
+def test_an_empty_spool_and_a_connection_say_that_postgresql_is_back(folder):
+    breaker.trip()
+    drainer.look()
+    assert not breaker.is_away()
+
+
 def test_two_drains_at_once_store_each_letter_once(anywhere):
     spool_deaths(*many(300))
     results, barrier = [], threading.Barrier(2)
@@ -255,3 +314,43 @@ def test_a_start_that_postgresql_took_unheard_ends_like_any_other(anywhere):
     spool().put(spooled.end(1))
     drain()
     assert not EarlyStart.objects.exists()
+
+
+def test_two_copies_of_one_early_replay_are_two_starts(folder):
+    worker, first, second = uuid.uuid4(), death(replay=1, worker="w@host"), death(replay=1, worker="w@host")
+    first.envelope.headers[COPY_HEADER], second.envelope.headers[COPY_HEADER] = "a", "b"
+    kept, ended = ledger.open_entry(worker, first), ledger.open_entry(worker, second)
+    ledger.close_entry(ended)
+    assert EarlyStart.objects.get().pk == kept
+    assert not spool().waiting()
+    ledger.close_of("t-1", first.envelope.headers, 0, "w@host")
+    assert not EarlyStart.objects.exists()
+
+
+@pytest.mark.parametrize("is_away", [False, True], ids=["to PostgreSQL", "to the spool"])
+def test_a_task_that_a_killed_worker_had_begun_is_its_successors(folder, is_away):
+    dead, successor = uuid.uuid4(), uuid.uuid4()
+    ledger.open_entry(dead, death(worker="w@host"))
+    workers.beat(dead, "w@host")
+    workers.beat(successor, "w@host")
+    if is_away:
+        breaker.trip()
+    ledger.open_entry(successor, death(worker="w@host"))
+    breaker.close()
+    drain()
+    assert EarlyStart.objects.get().worker_id == successor
+    spool().put(spooled.start(EarlyStart.objects.get().pk, dead, "w@host", b"{}"))  # told late
+    drain()
+    assert EarlyStart.objects.get().worker_id == successor
+
+
+def test_an_early_start_is_noted_as_of_when_it_began(folder, monkeypatch):
+    monkeypatch.setattr(heartbeats, "_heartbeat", heartbeats.Heartbeat(app, "w@host"))
+    tasks.echo.apply_async([1], queue="spool-test")
+    with app.connection_for_read() as broker, closing(broker.SimpleQueue("spool-test")) as queue:
+        message = queue.get(timeout=10)
+        early = app.tasks["tests.hold.early"]
+        request = DeadLetterRequest(message, app=app, task=early, hostname="w@host", on_ack=lambda *_: message.ack())
+        now = datetime.now(UTC)
+        request.on_accepted(1, time.monotonic() - 60)  # its process began a minute ago, and this loop was busy
+    assert ledger.unpack(bytes(EarlyStart.objects.get().record)).started_at < now - timedelta(seconds=59)

@@ -178,7 +178,9 @@ def test_a_task_whose_process_was_lost_after_it_had_finished_is_not_dead(dead):
 def test_nothing_is_noted_any_more_of_what_has_ended(dead):
     eventually(lambda: DeadLetter.objects.filter(task_id__in=dead.ids.values()).count() == len(dead.ids))
     eventually(lambda: not EarlyStart.objects.exists())
-    eventually(lambda: not Starts.objects.exists())
+    # What may start once is remembered for a day: its acknowledgement may be lost.
+    once = dead.ids["process killed of a task that may start once", LATE]
+    eventually(lambda: not Starts.objects.exclude(task_id=once).exists())
 
 
 def test_the_envelope_of_a_chord_part_is_the_whole_message(dead):

@@ -8,12 +8,14 @@ from datetime import timedelta
 
 import pytest
 from celery import chord, current_app
+from celery.exceptions import WorkerLostError
 from django.db import connection, transaction
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 from kombu import Consumer, Queue
 
 from deadletters.capture import ledger, transport, unacked
+from deadletters.capture.capture import capture
 from deadletters.capture.reaper import reap
 from deadletters.models import Cause, DeadLetter, Event, State
 from deadletters.replay.replay import replay
@@ -21,7 +23,7 @@ from deadletters.workers import EarlyStart, Starts
 from deadletters.workers import Worker as Row
 from tests import tasks
 from tests.deadletters.test_capture import death as a_death
-from tests.processes import Worker, eventually, manage
+from tests.processes import Worker, eventually, manage, waits_for_a_lock
 from tests.rabbitmq import publishing_to
 from tests.worker.test_replay import at_once
 
@@ -132,6 +134,43 @@ def test_what_had_finished_when_its_worker_was_killed_is_not_dead(workers, folde
     eventually(lambda: not Row.objects.filter(name=first.name).exists(), patience=45, what="the lost worker is buried")
     assert not DeadLetter.objects.exists()
     assert not EarlyStart.objects.exists()
+
+
+@on_redis
+@pytest.mark.parametrize("ignored", [False, True], ids=["with a result", "without a result"])
+def test_what_may_start_once_does_not_when_its_acknowledgement_was_lost(workers, folder, ignored):
+    first = workers()
+    held = Held(folder, current_app.tasks["tests.hold.once"], ignore_result=ignored)
+    eventually(lambda: held.starts)
+    first.process.send_signal(signal.SIGSTOP)  # the main process will never hear of the end
+    held.release.touch()
+    first.wait_for(f"[{held.result.id}] succeeded")
+    kill(first, children=True)
+    second = workers()
+    if ignored:
+        assert eventually(DeadLetter.objects.first, patience=45).cause == Cause.POISON
+    else:
+        second.wait_for("task.had_succeeded")
+        assert held.row("SUCCESS")
+        assert not DeadLetter.objects.exists()
+    assert len(held.starts) == 1
+
+
+@on_redis
+def test_what_may_start_once_waits_until_its_start_can_be_noted(workers, folder):
+    worker = workers()
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE deadletters_starts RENAME TO deadletters_away")
+        try:
+            held = Held(folder, current_app.tasks["tests.hold.once"])
+            worker.wait_for("task.start_not_noted")
+            worker.wait_for("task.starts_unknown")
+            assert not held.starts
+        finally:
+            cursor.execute("ALTER TABLE deadletters_away RENAME TO deadletters_starts")
+    held.release.touch()
+    assert held.result.get(timeout=30) == "held"
+    assert len(held.starts) == 1
 
 
 def test_a_worker_that_was_only_stopped_makes_no_second_letter_and_its_late_success_settles_the_first(workers, folder):
@@ -251,6 +290,18 @@ def test_of_four_reapers_at_once_each_letter_and_each_message_comes_from_one(wor
         assert broker.default_channel.client.llen(folder.name) == 1
 
 
+def test_the_failure_that_a_killed_reaper_did_not_tell_is_told_by_the_next():
+    dead = Row.objects.create(
+        name="dead@localhost", started_at=timezone.now(), seen_at=timezone.now() - timedelta(hours=1)
+    )
+    ledger.open_entry(dead.pk, a_death("early-1"))
+    capture(a_death("early-1", cause=Cause.WORKER_LOST, exception_type="WorkerLostError"))
+    assert reap(current_app, timedelta(seconds=1)).letters == 0
+    result = current_app.AsyncResult("early-1")
+    assert (result.state, type(result.result)) == ("FAILURE", WorkerLostError)
+    assert not EarlyStart.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("number", "extra"),
     [(signal.SIGQUIT, {}), (signal.SIGTERM, {"REMAP_SIGTERM": "SIGQUIT"})],
@@ -297,15 +348,6 @@ def test_a_cold_shutdown_that_interrupts_a_write_ends_all_the_same(workers, fold
 def active(worker):
     """What the worker's main process knows to be running: what is early-acknowledged is not delivered again from now on."""
     return (current_app.control.inspect([worker.name], timeout=5).active() or {}).get(worker.name, [])
-
-
-def waits_for_a_lock(statement):
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_clear_snapshot()")
-        cursor.execute(
-            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s", [f"{statement}%"]
-        )
-        return cursor.fetchone() is not None
 
 
 def test_a_message_that_kills_every_worker_stops_and_is_one_letter(workers, folder):
