@@ -160,6 +160,14 @@ def test_the_arguments_that_celery_repeats_in_the_headers_are_the_masked_ones():
 def test_whoever_pays_for_looking_may_set_an_end_to_it():
     with pytest.raises(TooBig):
         PLAIN.value([[1] * 10] * 10, most=50)
+    with pytest.raises(TooBig):
+        PLAIN.value(["a long text" * 10_000], most=50)
+
+
+def test_the_time_to_mask_a_text_does_not_grow_with_its_square():
+    """With the square this would take hours."""
+    assert PLAIN.text("token: {\n" * 200_000) == f"token: {MASK}\n" * 200_000
+    assert PLAIN.text("eyJhbGciOiJI-" * 100_000) == "eyJhbGciOiJI-" * 100_000
 
 
 def test_an_edit_keeps_what_the_mask_stands_for():
