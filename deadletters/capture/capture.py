@@ -65,8 +65,9 @@ def _stored(record: Record) -> Outcome:
     except (OperationalError, InterfaceError):
         if connection.in_atomic_block:
             raise
+        was_lost = kept is not None and kept.closed  # a lock that outlasts the statement's time is not asked for once more
         connection.close()
-        if kept is None or not kept.closed or breaker.is_away():
+        if not was_lost or breaker.is_away():
             breaker.trip()
             raise
     # The connection was as old as the last death: PostgreSQL may have been restarted since. What was committed unheard is a duplicate now.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 
-from django.db import DataError, IntegrityError, transaction
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, transaction
 
 from deadletters.capture import breaker, spooled
 from deadletters.capture.capture import Outcome, store
@@ -38,12 +38,16 @@ def drain() -> Drained:
     drained, source = Drained(), spool()
     with closing(source.batches()) as batches:
         for batch in batches:
-            spooled.store(filter(spooled.is_one, batch))
             records = _records(source, itertools.filterfalse(spooled.is_one, batch), drained)
-            _store_all(source, records, drained)
+            try:
+                spooled.store(filter(spooled.is_one, batch))
+                _store_all(source, records, drained)
+            except (OperationalError, InterfaceError):
+                breaker.trip()
+                raise
+            breaker.close()
             for record in records:
                 repair(record)
-            breaker.close()
     if drained != Drained():
         facts = {"stored": drained.stored, "duplicates": drained.duplicates, "set_aside": drained.set_aside}
         logger.warning("dead_letter.spool_drained", extra=facts)

@@ -28,11 +28,14 @@ def start(**_: Any) -> None:
 
 
 def look() -> None:
-    """Ask PostgreSQL if it failed lately, and drain what waits."""
-    if breaker.is_away():
-        _ask()
+    """Drain what waits; if nothing does, ask PostgreSQL if it failed lately.
+
+    While lines wait only one that is stored says that it is back: the connection may be fine and what they write to locked.
+    """
     if spool().waiting():
         drain()
+    elif breaker.is_away():
+        _ask()
 
 
 def connect() -> None:

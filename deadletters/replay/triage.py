@@ -46,10 +46,12 @@ def discard(group: ErrorGroup, *, by: User, reason: str, origin: str = "") -> in
         NotDiscardable: no reason was given.
     """
     with transaction.atomic():
-        _move(group, (*_OPEN, ErrorGroup.State.RESOLVED), ErrorGroup.State.DISCARDED)
         letters = DeadLetter.objects.open().filter(fingerprint=group.fingerprint)
-        about = {"origin": origin, "subject": str(group), "error": group.fingerprint, "verb": Act.Verb.ERROR_DISCARDED}
-        return discard_many(letters, by=by, reason=reason, **about)
+        about = {"origin": origin, "subject": str(group), "error": group.fingerprint}
+        discarded = discard_many(letters, by=by, reason=reason, verb=Act.Verb.ERROR_DISCARDED, **about)
+        # The last lock, for each death of this error waits behind it. Then what died meanwhile: nothing mostly.
+        _move(group, (*_OPEN, ErrorGroup.State.RESOLVED), ErrorGroup.State.DISCARDED)
+        return discarded + discard_many(letters, by=by, reason=reason, **about)
 
 
 def annotate(group: ErrorGroup, note: str, *, by: User, origin: str = "") -> None:

@@ -55,6 +55,11 @@ def test_a_success_leaves_no_letter(worker):
     assert not DeadLetter.objects.exists()
 
 
+def test_an_argument_with_half_a_surrogate_pair_runs(worker):
+    assert tasks.echo.delay("half a pair \udcff").get(timeout=30) == "half a pair \udcff"
+    assert not DeadLetter.objects.exists()
+
+
 def test_a_body_that_is_not_json_is_kept_with_its_bytes(worker):
     body = b"\x80\x04this is a pickle"
     with current_app.producer_or_acquire() as producer:
