@@ -50,10 +50,10 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
             try:
                 if collect.is_given_up(message):
                     return self._collect(message)
-                if _header(message, "task") is not None and (why := nonsense(message.headers)):
+                if _header(message, "task") is not None and (why := nonsense(message.headers, message.properties)):
                     return self.on_invalid_task(None, message, InvalidTaskError(why))
                 return handle(message)
-            except (TypeError, ValueError, LookupError, AttributeError) as problem:
+            except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as problem:
                 logger.exception("message.malformed")
                 if self._capture(Cause.INVALID, message, problem) and not message.acknowledged:
                     message.reject_log_error(logger, self.connection_errors)
