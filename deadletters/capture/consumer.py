@@ -9,14 +9,13 @@ from typing import Any
 from celery.exceptions import BackendError, InvalidTaskError, NotRegistered
 from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
-from django.db import DatabaseError, close_old_connections, connections
+from django.db import Error, close_old_connections, connections
 
 from deadletters.capture import collect, heartbeats
 from deadletters.capture.capture import DATABASE_PAUSE, capture
 from deadletters.capture.nonsense import nonsense
 from deadletters.capture.properties import UNREADABLE
 from deadletters.capture.record import Death, described
-from deadletters.capture.spool import SpoolError
 from deadletters.capture.start import queue_of
 from deadletters.capture.transport import abandon
 from deadletters.capture.uncaptured import refuse_uncaptured
@@ -57,7 +56,7 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
                 logger.exception("message.malformed")
                 if self._capture(Cause.INVALID, message, problem) and not message.acknowledged:
                     message.reject_log_error(logger, self.connection_errors)
-            except (DatabaseError, BackendError):
+            except (Error, BackendError):
                 # Celery had a result to write for what was expired or revoked. PostgreSQL's absence is not the message's fault.
                 logger.exception("message.not_handled", extra={"requeued": not message.acknowledged})
                 if not message.acknowledged:
@@ -96,7 +95,7 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
             close_old_connections()  # Celery stores its FAILURE from this process
             try:
                 super().on_unknown_task(body, message, exc)
-            except (DatabaseError, BackendError):
+            except (Error, BackendError):
                 logger.exception("result.not_stored", extra={"task_id": _header(message, "id")})
                 message.reject_log_error(logger, self.connection_errors)
 
@@ -128,7 +127,7 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
         """Whether it is stored or spooled. If neither, the message goes back to its queue, after a pause: it comes again at once."""
         try:
             capture(death)
-        except SpoolError:
+        except Exception:
             logger.exception("dead_letter.not_stored", extra={"requeued": True})
             time.sleep(DATABASE_PAUSE)
             message.requeue()

@@ -142,6 +142,21 @@ def test_a_death_that_neither_postgresql_nor_the_spool_takes_stays_in_the_queue(
         worker.stop()
 
 
+def test_a_death_that_no_letter_can_be_made_of_is_told_and_its_message_kept(tmp_path):
+    worker = Worker(tmp_path, queue="misruled", concurrency=1)
+    try:
+        current_app.tasks["tests.misruled.early"].apply_async(queue="misruled")
+        worker.wait_for("dead_letter.lost")
+        late = tasks.misruled.apply_async(queue="misruled")
+        eventually(lambda: worker.output.count(f"tests.misruled[{late.id}] received") > 1, what="it is back in its queue")
+        assert "dead_letter.not_stored" in worker.output
+        assert worker.alive
+    finally:
+        worker.stop()
+        with current_app.connection_for_write() as connected:
+            connected.default_channel.queue_purge("misruled")
+
+
 @contextmanager
 def no_table_of_letters():
     with connection.cursor() as cursor:
