@@ -3,12 +3,14 @@ import logging
 from types import SimpleNamespace
 
 import pytest
+from celery._state import _task_stack
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deadletters.secrets.redact import MASK, Redactor, TooBig, redactor, restore
 from deadletters.secrets.redact_log import RedactingFormatter
 from deadletters.secrets.redact_text import hide
+from tests import tasks
 
 NAMES = ("password", "token", "api_key", "authorization", "cookie", "card")
 # Letters that no mask, name or JSON syntax contains.
@@ -198,3 +200,19 @@ def test_no_secret_is_in_a_line_of_the_log():
     assert "hunter2" not in line
     assert "ValueError" in line
     assert record.args == ("hunter2",)
+
+
+def test_each_run_of_a_task_has_secrets_of_its_own():
+    """A retry and what takes a task's place have its id, and may have other arguments."""
+    formatter = RedactingFormatter("config.logging.ConsoleFormatter", fmt="%(message)s")
+    line = logging.makeLogRecord({"msg": "DE0001 or DE0002"})
+    _task_stack.push(tasks.pay)
+    try:
+        for account, shown in (("DE0001", f"{MASK} or DE0002"), ("DE0002", f"DE0001 or {MASK}")):
+            tasks.pay.push_request(id="the same", task="tests.pay", args=["bob", account], kwargs={})
+            try:
+                assert shown in formatter.format(line)
+            finally:
+                tasks.pay.pop_request()
+    finally:
+        _task_stack.pop()
