@@ -27,6 +27,10 @@ NOTHING: Mapping[str, Any] = {"headers": "{}", "properties": "{}", "body": b"", 
 # Set by an edit that delays its replay: the moment, as an ISO date.
 NOT_BEFORE = "dead_letter_not_before"
 
+# What is nested deeper, no worker takes (nonsense.py), and looking at it would end in a RecursionError.
+_DEEPEST = 100
+_TOO_DEEP = "(nested too deeply to be kept)"
+
 # What belongs to one delivery, or (py-amqp) repeats what the message has fields for.
 _DELIVERY_PROPERTIES = frozenset(
     {"delivery_tag", "delivery_info", "body_encoding", "content_type", "content_encoding", "application_headers"}
@@ -172,14 +176,16 @@ def to_json(value: object) -> str:
     return dumps(_storable(value))
 
 
-def _storable(value: Any) -> Any:
+def _storable(value: Any, depth: int = 0) -> Any:
     """`value` without what PostgreSQL's jsonb refuses although Python's JSON writes it: NUL, unpaired surrogates, NaN, infinity."""
+    if isinstance(value, (dict, list, tuple)) and depth > _DEEPEST:
+        return _TOO_DEEP
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, dict):
-        return {clean(key) if isinstance(key, str) else key: _storable(item) for key, item in value.items()}
+        return {clean(key) if isinstance(key, str) else key: _storable(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_storable(item) for item in value]
+        return [_storable(item, depth + 1) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -29,7 +29,7 @@ _VOLATILE = (
 )
 # KeyError and its like say nothing but a name: that name is the bug.
 _NAME_ONLY = re.compile(r"['\"][A-Za-z_]+['\"]")
-_FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line \d+, in (?P<function>\S+)', re.MULTILINE)
+_FRAME = re.compile(r'^[ \t]*File "(?P<file>[^"]+)", line \d+, in (?P<function>\S+)', re.MULTILINE)
 _LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib/python3|<frozen|<string>")
 
 

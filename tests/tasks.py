@@ -293,6 +293,10 @@ class Unpicklable(Exception):
         self.lock = threading.Lock()
 
 
+def _die_with_secrets():
+    raise ValueError("no luck")
+
+
 def _exit_at_once():
     os._exit(3)
 
@@ -310,6 +314,8 @@ exit_at_once = _with_early("tests.exit_at_once", _exit_at_once)
 sys_exit = _with_early("tests.sys_exit", _sys_exit)
 interrupt = _with_early("tests.interrupt", _raises(KeyboardInterrupt()))
 generator_exit = _with_early("tests.generator_exit", _raises(GeneratorExit()))
+# Its rule can be neither followed nor passed over.
+misruled = _with_early("tests.misruled", _die_with_secrets, redact=5)
 cannot_travel = _with_early("tests.cannot_travel", _cannot_travel)
 autoretry = _with_early(
     "tests.autoretry", _raises(TimeoutError("no answer")), autoretry_for=(TimeoutError,), max_retries=1, retry_backoff=False,

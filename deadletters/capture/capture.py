@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import psycopg
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import Error, InterfaceError, OperationalError, connection, transaction
 
 from deadletters.capture import breaker, keep
 from deadletters.capture.announce import announce
@@ -45,7 +45,7 @@ def capture(death: Death) -> Outcome:
     facts = {"task_id": death.task_id, "task": death.task_name, "cause": death.cause.value}
     try:
         outcome = _stored(record)
-    except DatabaseError as problem:
+    except Error as problem:
         spool().put(record.to_line())
         logger.error("dead_letter.spooled", extra={**facts, "why": str(problem)})
         return Outcome.SPOOLED
@@ -83,7 +83,7 @@ def store(record: Record) -> Outcome:
     """Store one record, once, and have the listeners told after the commit.
 
     Raises:
-        django.db.DatabaseError: PostgreSQL did not take it.
+        django.db.Error: PostgreSQL did not take it.
     """
     letter = _insert(record)
     keep.recount(record.row["fingerprint"])

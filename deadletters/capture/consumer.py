@@ -9,19 +9,19 @@ from typing import Any
 from celery.exceptions import BackendError, InvalidTaskError, NotRegistered
 from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
-from django.db import DatabaseError, close_old_connections, connections
+from django.db import Error, close_old_connections, connections
 
 from deadletters.capture import collect, heartbeats
 from deadletters.capture.capture import DATABASE_PAUSE, capture
 from deadletters.capture.nonsense import nonsense
 from deadletters.capture.properties import UNREADABLE
 from deadletters.capture.record import Death, described
-from deadletters.capture.spool import SpoolError
 from deadletters.capture.start import queue_of
 from deadletters.capture.transport import abandon
 from deadletters.capture.uncaptured import refuse_uncaptured
 from deadletters.envelope import Envelope
 from deadletters.models import NO_TASK_ID, Cause, new_death_id
+from deadletters.secrets.redact_text import MASK
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +50,14 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
             try:
                 if collect.is_given_up(message):
                     return self._collect(message)
-                if _header(message, "task") is not None and (why := nonsense(message.headers)):
+                if _header(message, "task") is not None and (why := nonsense(message.headers, message.properties)):
                     return self.on_invalid_task(None, message, InvalidTaskError(why))
                 return handle(message)
-            except (TypeError, ValueError, LookupError, AttributeError) as problem:
+            except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as problem:
                 logger.exception("message.malformed")
                 if self._capture(Cause.INVALID, message, problem) and not message.acknowledged:
                     message.reject_log_error(logger, self.connection_errors)
-            except (DatabaseError, BackendError):
+            except (Error, BackendError):
                 # Celery had a result to write for what was expired or revoked. PostgreSQL's absence is not the message's fault.
                 logger.exception("message.not_handled", extra={"requeued": not message.acknowledged})
                 if not message.acknowledged:
@@ -90,31 +90,34 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
         finally:
             connections.close_all()
 
-    def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
+    # What follows logs, in Celery, the message's body, where a secret may have a position and no name: a mask is logged in its place.
+
+    def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:  # noqa: ARG002
         """A task that no code here has: an old name, or a deploy that has not come yet."""
         if self._capture(Cause.UNKNOWN_TASK, message, NotRegistered(str(_header(message, "task") or ""))):
             close_old_connections()  # Celery stores its FAILURE from this process
             try:
-                super().on_unknown_task(body, message, exc)
-            except (DatabaseError, BackendError):
+                super().on_unknown_task(MASK, message, exc)
+            except (Error, BackendError):
                 logger.exception("result.not_stored", extra={"task_id": _header(message, "id")})
                 message.reject_log_error(logger, self.connection_errors)
 
-    def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
+    def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:  # noqa: ARG002
         """A task message with a field that makes no sense."""
         if self._capture(Cause.INVALID, message, exc):
-            super().on_invalid_task(body, message, exc)
+            super().on_invalid_task(MASK, message, exc)
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:
         """A body that is not what its content type says."""
         if self._capture(Cause.UNDECODABLE, message, exc):
-            super().on_decode_error(message, exc)
+            logger.error("message.undecodable", extra={"bytes": len(message.body or b"")}, exc_info=exc)
+            message.ack_log_error(logger, self.connection_errors)
 
-    def on_unknown_message(self, body: Any, message: Any) -> None:
+    def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002
         """A message of another protocol."""
         why = "its properties cannot be read" if _header(message, UNREADABLE) else "not a Celery task message"
         if self._capture(Cause.UNKNOWN_MESSAGE, message, ValueError(why)):
-            super().on_unknown_message(body, message)
+            super().on_unknown_message(MASK, message)
 
     def _collect(self, message: Any) -> None:
         death = collect.death(message, self.hostname)
@@ -128,7 +131,7 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
         """Whether it is stored or spooled. If neither, the message goes back to its queue, after a pause: it comes again at once."""
         try:
             capture(death)
-        except SpoolError:
+        except Exception:
             logger.exception("dead_letter.not_stored", extra={"requeued": True})
             time.sleep(DATABASE_PAUSE)
             message.requeue()

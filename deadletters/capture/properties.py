@@ -1,6 +1,6 @@
 """AMQP properties that cannot be read: the message becomes a letter. py-amqp raises in its frame reader, which ends one worker after another.
 
-Any client may send them, for RabbitMQ does not look: a short string that is not UTF-8, a time after the year 9999.
+Any client may send them, for RabbitMQ does not look: a short string that is not UTF-8, a time after the year 9999, lists in lists in lists.
 """
 
 import struct
@@ -24,6 +24,6 @@ def connect() -> None:
 def _readable(buffer: Any, offset: int) -> tuple[dict[str, Any], int]:
     try:
         properties: tuple[dict[str, Any], int] = _read(buffer, offset)
-    except (ValueError, OverflowError, OSError, LookupError, struct.error, FrameSyntaxError):
+    except (ValueError, OverflowError, OSError, LookupError, RecursionError, struct.error, FrameSyntaxError):
         return {"application_headers": {UNREADABLE: bytes(buffer[offset:]).hex()}}, len(buffer)
     return properties

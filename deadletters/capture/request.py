@@ -29,7 +29,6 @@ from deadletters.capture import poison
 from deadletters.capture.capture import DATABASE_PAUSE, capture
 from deadletters.capture.outcome import ended
 from deadletters.capture.record import Death, described
-from deadletters.capture.spool import SpoolError
 from deadletters.capture.start import Ending, StartingRequest, renew_connection
 from deadletters.envelope import REPLAY_HEADER, replay_number
 from deadletters.models import Cause
@@ -197,14 +196,14 @@ class DeadLetterRequest(StartingRequest):
         death = self.death(pending)
         try:
             capture(death)
-        except SpoolError as problem:
+        except Exception as problem:  # noqa: BLE001  (billiard swallows it, and the message would stay with this worker for ever)
             self._keep(death, problem)
         else:
             self._captured = True
             if poison.is_counted(self.task, self._request_dict):
                 poison.forget(self.task, self.id)
 
-    def _keep(self, death: Death, problem: SpoolError) -> None:
+    def _keep(self, death: Death, problem: Exception) -> None:
         """Neither PostgreSQL nor the spool took the letter: the broker keeps the message if it still has it, else the log keeps the letter."""
         facts = {"task_id": self.id, "task": self.name, "requeued": not self.acknowledged}
         if self.acknowledged:

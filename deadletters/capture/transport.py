@@ -147,7 +147,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
         self._queue_cycle.rotate(queue)
         try:
             self.connection._deliver(_payload(item, tagged=bytes_to_str(tag) != self._tag), queue)
-        except NotAMessage as problem:
+        except (NotAMessage, RecursionError) as problem:
             try:
                 quarantine(item, queue, problem)
             except SpoolError:
@@ -247,7 +247,7 @@ def _settle() -> None:
 def _payload(item: bytes, *, tagged: bool) -> Any:
     try:
         payload = loads(bytes_to_str(item))
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise NotAMessage(f"not JSON: {problem}") from problem
     if not tagged:
         raise NotAMessage("not a kombu message: it names no delivery tag, exchange and routing key")

@@ -16,6 +16,8 @@ from deadletters.secrets.redact_text import MASK, hide, mask_text
 
 # What is nested deeper is no argument that anybody reads.
 _DEEPEST = 60
+# So many letters of a text are as much to look at as one more value.
+_TEXT = 1_000
 # The members of a {"name": "password", "value": …} pair.
 _NAMING, _VALUE = ("name", "key", "field", "Name", "Key"), ("value", "Value")
 
@@ -55,7 +57,7 @@ class Redactor:
         """`value` (as JSON has it) with secrets masked at any depth.
 
         Raises:
-            TooBig: it holds more than `most` values.
+            TooBig: it holds more than `most` values, or texts as long.
         """
         return _Walk(self, set() if found is None else found, most).value(value, 0)
 
@@ -65,7 +67,7 @@ class Redactor:
         """The same for what a task is called with, by the task's rules and its parameters' names, too.
 
         Raises:
-            TooBig: they hold more than `most` values.
+            TooBig: they hold more than `most` values, or texts as long.
         """
         return _Walk(self, set() if found is None else found, most).arguments(task_name, args, kwargs, 0)
 
@@ -120,7 +122,7 @@ class _Walk:
 
     def value(self, value: Any, depth: int) -> Any:
         if self._left is not None:
-            self._left -= 1
+            self._left -= 1 + (len(value) // _TEXT if isinstance(value, str) else 0)
             if self._left < 0:
                 raise TooBig
         if isinstance(value, str):

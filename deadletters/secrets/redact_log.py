@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import weakref
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,8 @@ class RedactingFormatter(logging.Formatter):
 
     def __init__(self, of: str, **options: Any) -> None:
         super().__init__()
-        self._known: tuple[str, set[str]] = ("", set())
+        # The run of a task, and its secrets.
+        self._known: tuple[weakref.ref[Any] | None, set[str]] = (None, set())
         self._inner: logging.Formatter = import_string(of)(**options)
 
     def format(self, record: logging.LogRecord) -> str:
@@ -51,12 +53,15 @@ class RedactingFormatter(logging.Formatter):
         request = getattr(current_task, "request", None) if current_task else None
         if request is None or not request.id:
             return set()
-        if self._known[0] != request.id:
+        run, known = self._known
+        # Not by its id: a retry or a replacement of a task has the same, and may have other arguments.
+        if run is None or run() is not request:
             found: set[str] = set()
             with contextlib.suppress(TooBig):
                 redactor().arguments(request.task or "", request.args or [], request.kwargs or {}, found, most=_MOST)
-            self._known = request.id, found
-        return self._known[1]
+            known = found
+            self._known = weakref.ref(request), known
+        return known
 
 
 def _without(text: str, *, secrets: set[str]) -> str:

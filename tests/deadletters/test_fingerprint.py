@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deadletters.envelope import clean
-from deadletters.fingerprint import fingerprint, normalise
+from deadletters.fingerprint import call_site, fingerprint, normalise
 
 TRACEBACK = """Traceback (most recent call last):
   File "/srv/app/.venv/lib/python3.11/site-packages/celery/app/trace.py", line 453, in trace_task
@@ -69,6 +69,12 @@ def test_values_do_not_split_an_error(one, other):
 )
 def test_other_words_split_it(one, other):
     assert normalise(one) != normalise(other)
+
+
+def test_blank_lines_of_a_traceback_cost_no_more_than_others():
+    """Looked at from each of them to the last, they would take half an hour."""
+    blank = "\n" * 1_000_000
+    assert call_site(f'{blank}  File "/srv/app/sales/tasks.py", line 5, in price{blank}') == "tasks.py:price"
 
 
 @given(st.text(max_size=600))

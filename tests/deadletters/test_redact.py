@@ -3,12 +3,14 @@ import logging
 from types import SimpleNamespace
 
 import pytest
+from celery._state import _task_stack
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deadletters.secrets.redact import MASK, Redactor, TooBig, redactor, restore
 from deadletters.secrets.redact_log import RedactingFormatter
 from deadletters.secrets.redact_text import hide
+from tests import tasks
 
 NAMES = ("password", "token", "api_key", "authorization", "cookie", "card")
 # Letters that no mask, name or JSON syntax contains.
@@ -160,6 +162,14 @@ def test_the_arguments_that_celery_repeats_in_the_headers_are_the_masked_ones():
 def test_whoever_pays_for_looking_may_set_an_end_to_it():
     with pytest.raises(TooBig):
         PLAIN.value([[1] * 10] * 10, most=50)
+    with pytest.raises(TooBig):
+        PLAIN.value(["a long text" * 10_000], most=50)
+
+
+def test_the_time_to_mask_a_text_does_not_grow_with_its_square():
+    """With the square this would take hours."""
+    assert PLAIN.text("token: {\n" * 200_000) == f"token: {MASK}\n" * 200_000
+    assert PLAIN.text("eyJhbGciOiJI-" * 100_000) == "eyJhbGciOiJI-" * 100_000
 
 
 def test_an_edit_keeps_what_the_mask_stands_for():
@@ -190,3 +200,19 @@ def test_no_secret_is_in_a_line_of_the_log():
     assert "hunter2" not in line
     assert "ValueError" in line
     assert record.args == ("hunter2",)
+
+
+def test_each_run_of_a_task_has_secrets_of_its_own():
+    """A retry and what takes a task's place have its id, and may have other arguments."""
+    formatter = RedactingFormatter("config.logging.ConsoleFormatter", fmt="%(message)s")
+    line = logging.makeLogRecord({"msg": "DE0001 or DE0002"})
+    _task_stack.push(tasks.pay)
+    try:
+        for account, shown in (("DE0001", f"{MASK} or DE0002"), ("DE0002", f"DE0001 or {MASK}")):
+            tasks.pay.push_request(id="the same", task="tests.pay", args=["bob", account], kwargs={})
+            try:
+                assert shown in formatter.format(line)
+            finally:
+                tasks.pay.pop_request()
+    finally:
+        _task_stack.pop()

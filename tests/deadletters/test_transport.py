@@ -76,3 +76,16 @@ def test_a_priority_queue_is_looked_at_while_the_worker_waits(server, connection
         while len(received) < 2:
             connection.drain_events(timeout=10)
     assert sorted(received) == [1, 2]
+
+
+def test_half_a_surrogate_pair_arrives_as_it_was_sent(server, connection):
+    text, received = "half a pair \udcff, a backslash \\ud800, a whole one \U0001f600", []
+    with Consumer(connection, [Queue(QUEUE)], callbacks=[lambda _body, message: received.append(message)]):
+        connection.Producer().publish({"n": 1}, routing_key=QUEUE, headers={"argsrepr": text})
+        while not received:
+            connection.drain_events(timeout=10)
+    (message,) = received
+    assert (message.payload, message.headers["argsrepr"]) == ({"n": 1}, text)
+    assert server.hkeys("unacked") == [message.delivery_tag.encode()]
+    message.ack()
+    assert not server.exists("unacked")

@@ -55,6 +55,11 @@ def test_a_success_leaves_no_letter(worker):
     assert not DeadLetter.objects.exists()
 
 
+def test_an_argument_with_half_a_surrogate_pair_runs(worker):
+    assert tasks.echo.delay("half a pair \udcff").get(timeout=30) == "half a pair \udcff"
+    assert not DeadLetter.objects.exists()
+
+
 def test_a_body_that_is_not_json_is_kept_with_its_bytes(worker):
     body = b"\x80\x04this is a pickle"
     with current_app.producer_or_acquire() as producer:
@@ -135,6 +140,21 @@ def test_a_death_that_neither_postgresql_nor_the_spool_takes_stays_in_the_queue(
         assert tasks.echo.apply_async([1], queue="refused").get(timeout=30) == 1
     finally:
         worker.stop()
+
+
+def test_a_death_that_no_letter_can_be_made_of_is_told_and_its_message_kept(tmp_path):
+    worker = Worker(tmp_path, queue="misruled", concurrency=1)
+    try:
+        current_app.tasks["tests.misruled.early"].apply_async(queue="misruled")
+        worker.wait_for("dead_letter.lost")
+        late = tasks.misruled.apply_async(queue="misruled")
+        eventually(lambda: worker.output.count(f"tests.misruled[{late.id}] received") > 1, what="it is back in its queue")
+        assert "dead_letter.not_stored" in worker.output
+        assert worker.alive
+    finally:
+        worker.stop()
+        with current_app.connection_for_write() as connected:
+            connected.default_channel.queue_purge("misruled")
 
 
 @contextmanager

@@ -67,14 +67,22 @@ def table(name, kind, value):
     return struct.pack(">I", len(item)) + item
 
 
+def nested(levels):
+    array = b""
+    for _level in range(levels):
+        array = b"A" + struct.pack(">I", len(array)) + array
+    return array
+
+
 @pytest.mark.parametrize(
     "properties",
     [
         struct.pack(">H", 0x4000) + short(b"latin-\xe9"),
         struct.pack(">H", 0x2000 | 0x0400) + table(b"task", b"S", struct.pack(">I", 4) + b"echo") + short(b"\xff"),
         struct.pack(">H", 0x2000) + table(b"at", b"T", struct.pack(">Q", 2**62)),
+        struct.pack(">H", 0x2000) + table(b"deep", b"", nested(2_000)),
     ],
-    ids=["encoding", "correlation id", "a time after the year 9999"],
+    ids=["encoding", "correlation id", "a time after the year 9999", "nested too deeply"],
 )
 def test_properties_that_cannot_be_read_are_kept_and_the_queue_moves_on(rabbit_worker, on_rabbitmq, properties):
     with current_app.connection_for_write() as connected, connected.channel() as channel:

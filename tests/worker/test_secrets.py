@@ -1,6 +1,7 @@
 """Secrets of a task that died: seen nowhere, sealed in the table, and whole again in the replay."""
 
 import json
+import uuid
 from dataclasses import asdict
 
 import pytest
@@ -12,7 +13,7 @@ from django.test import override_settings
 from django_celery_results.models import TaskResult
 
 from deadletters.envelope import Envelope
-from deadletters.models import DeadLetter, Event, State
+from deadletters.models import Cause, DeadLetter, Event, State
 from deadletters.replay.replay import NotReplayable, replay
 from deadletters.replay.workflow import sets_free
 from deadletters.secrets import seal
@@ -132,16 +133,29 @@ def test_a_letter_whose_key_is_lost_says_so_everywhere(dead, admin_client, setti
     assert not Event.objects.filter(kind=Event.Kind.READ).exists()
 
 
-def test_what_never_became_a_task_is_masked_too(sealing):
-    password = {"password": "hunter2hunter2"}
-    current_app.send_task("tests.nobody_knows", kwargs=password, queue="sealed")
+def test_what_never_became_a_task_is_masked_too(sealing, settings):
+    settings.DEADLETTERS_REDACT_TASKS = {"tests.nobody_knows": [0]}  # for the texts of the arguments in the headers
+    secret = "hunter2hunter2"
+    current_app.send_task("tests.nobody_knows", [secret], {"password": secret}, queue="sealed")
+    headers = {"task": "tests.echo", "id": str(uuid.uuid4()), "lang": "py", "timelimit": "soon"}
+    undecodable = {**headers, "id": str(uuid.uuid4()), "timelimit": None}
     with current_app.producer_or_acquire() as producer:
-        for body, kind in ((json.dumps(password), "application/json"), ("password=hunter2hunter2", "text/plain")):
-            producer.publish(body, routing_key="sealed", exchange="", content_type=kind, content_encoding="utf-8")
-    letters = eventually(lambda: (found := list(DeadLetter.objects.all())) and len(found) == 3 and found)
+        for body, kind, about in (
+            (json.dumps({"password": secret}), "application/json", {}),
+            (f"password={secret}", "text/plain", {}),
+            (json.dumps([[secret]]), "application/json", {}),
+            (json.dumps([[secret], {}, {}]), "application/json", headers),
+            (f"{secret} is no JSON", "application/json", undecodable),
+        ):
+            producer.publish(
+                body, routing_key="sealed", exchange="", content_type=kind, content_encoding="utf-8", headers=about
+            )
+    letters = eventually(lambda: (found := list(DeadLetter.objects.all())) and len(found) == 6 and found)
+    assert echo.apply_async(["the last"], queue="sealed").get(timeout=30) == "the last"  # everything before it is logged
     assert "tests.nobody_knows" in sealing.output
     assert seen(sealing.output) == []
+    assert {letter.cause for letter in letters} >= {Cause.UNKNOWN_TASK, Cause.UNKNOWN_MESSAGE, Cause.INVALID, Cause.UNDECODABLE}
     with override_settings(DEADLETTERS_KEYS=[KEY]):
-        shown = [json.dumps(asdict(masked(letter))) for letter in letters]
-        assert [seen(text) for text in shown] == [[], [], []]
         assert all(seen(Envelope.of(letter).body.decode()) for letter in letters)
+        shown = [masked(letter) for letter in letters if letter.cause == Cause.UNKNOWN_TASK or "password" in Envelope.of(letter).body.decode()]
+        assert [seen(json.dumps(asdict(each))) for each in shown] == [[], [], []]

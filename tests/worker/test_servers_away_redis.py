@@ -100,6 +100,7 @@ def test_what_cannot_be_sent_while_redis_is_away_is_a_letter_or_goes_on(busy_wor
         b"5",
         b"{}",
         b'{"properties": {"delivery_tag": 5}}',
+        b'{"properties": {"delivery_tag": "t", "deep": ' + b"[" * 2_000 + b"]" * 2_000 + b"}}",
         b'{"body": "!!!", "headers": {}, "properties": {"body_encoding": "base64", "delivery_tag": "t", "delivery_info": {"exchange": "", "routing_key": "default"}}}',
         b'{"body": "W10=", "headers": {}, "properties": {"body_encoding": "rot13", "delivery_tag": "t", "delivery_info": {"exchange": "", "routing_key": "default"}}}',
     ],
@@ -133,6 +134,10 @@ def message(**headers):
     }  # fmt: skip
 
 
+def nested(levels):
+    return json.loads("[" * levels + "]" * levels)
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -140,6 +145,11 @@ def message(**headers):
         message(id=5),
         message(task=["tests.echo"]),
         message(timelimit="soon"),
+        message(timelimit=[10**400, None]),
+        message(timelimit=[float("nan"), None]),
+        message(deep=nested(700)),
+        message(task=..., deep=nested(700)),
+        {**message(), "properties": {**message()["properties"], "deep": nested(700)}},
         message(eta="9999-12-31T00:00:00+00:00"),
         message(eta="whenever"),
         message(expires="never"),
