@@ -13,6 +13,7 @@ from django.utils import timezone
 from config.celery import app
 from deadletters.models import DeadLetter, Event, State
 from deadletters.replay.claim import claim, message, take_back
+from deadletters.replay.discard import discard, restore
 from deadletters.replay.replay import publish, replay
 from deadletters.replay.sweep import sweep
 from pipelines import chords
@@ -44,10 +45,10 @@ def ran(letter):
     return letter.ran.read_text().split()
 
 
-def killed_at(point, letter):
-    """Replay in a process of its own that ends at `point`."""
+def killed_at(point, letter, command="replay_dead_letters", *options):
+    """Replay (or do else) in a process of its own that ends at `point`."""
     done = subprocess.run(
-        [sys.executable, "manage.py", "replay_dead_letters", str(letter.pk)],
+        [sys.executable, "manage.py", command, str(letter.pk), *options],
         cwd=ROOT,
         env=environment(FAULT=point),
         capture_output=True,
@@ -156,6 +157,34 @@ def test_killed_between_opening_it_again_and_failing_its_workflow_the_sweep_fail
     assert sweep(NOW).failed_again == 0
     replay(dead, by=None)
     settled(dead)
+
+
+def test_who_waits_for_a_replay_that_is_discarded_is_told_the_failure_and_its_message_is_dropped(dead, worker):
+    claimed = _claimed(dead)
+    late = message(claimed)
+    assert app.backend.get_state(dead.result.id) == "PENDING"
+    discard(claimed, by=None, reason="its message is lost")
+    assert app.backend.get_state(dead.result.id) == "FAILURE"
+    dropped = worker.output.count("message.superseded")
+    publish(app, late)
+    eventually(lambda: worker.output.count("message.superseded") > dropped)
+    assert sweep(NOW).failed_again == 0
+    assert app.backend.get_state(dead.result.id) == "FAILURE"
+    restore(claimed, by=None)
+    replay(dead, by=None)
+    settled(dead)
+
+
+def test_killed_between_discarding_a_replay_and_failing_its_workflow_the_sweep_fails_it(dead):
+    _claimed(dead)
+    DeadLetter.objects.filter(pk=dead.pk).update(sent_at=timezone.now())
+    killed_at("discard.committed", dead, "discard_dead_letters", "--reason", "its message is lost")
+    dead.refresh_from_db()
+    assert dead.state == State.DISCARDED
+    assert app.backend.get_state(dead.result.id) == "PENDING"
+    assert sweep(NOW).failed_again == 1
+    assert app.backend.get_state(dead.result.id) == "FAILURE"
+    assert sweep(NOW).failed_again == 0
 
 
 def test_a_success_that_could_not_be_noted_is_found_by_the_sweep(dead):
