@@ -97,7 +97,7 @@ def test_killed_after_it_was_sent_it_runs_once(dead):
 def test_a_second_copy_is_dropped_whichever_comes_first(dead, worker):
     claimed = _claimed(dead)
     for _ in range(3):
-        publish(app, message(claimed))
+        publish(app, claimed, message(claimed))
     settled(dead)
     eventually(lambda: worker.output.count("message.superseded") >= 2)
     settled(dead)
@@ -106,7 +106,7 @@ def test_a_second_copy_is_dropped_whichever_comes_first(dead, worker):
 
 def test_what_the_sweep_sent_although_it_had_been_sent_is_dropped(dead, worker):
     claimed = _claimed(dead)
-    publish(app, message(claimed))  # and the process dies before it notes that
+    publish(app, claimed, message(claimed))  # and the process dies before it notes that
     settled(dead)
     DeadLetter.objects.filter(pk=dead.pk).update(
         state=State.REPLAYING, started_copy=None
@@ -122,7 +122,7 @@ def test_a_copy_of_a_letter_that_was_taken_back_never_runs(dead, worker):
     assert take_back([claimed], by=None, why="no answer") == 1
     assert app.backend.get_state(dead.result.id) == "FAILURE"
     dropped = worker.output.count("message.superseded")
-    publish(app, late)
+    publish(app, claimed, late)
     eventually(lambda: worker.output.count("message.superseded") > dropped)
     assert ran(dead) == ["a"]
     replay(dead, by=None)
@@ -131,7 +131,7 @@ def test_a_copy_of_a_letter_that_was_taken_back_never_runs(dead, worker):
 
 def test_what_a_worker_has_begun_cannot_be_taken_back(dead):
     claimed = _claimed(dead)
-    publish(app, message(claimed))
+    publish(app, claimed, message(claimed))
     eventually(lambda: DeadLetter.objects.filter(pk=dead.pk).exclude(started_copy=None).exists())
     assert take_back([claimed], by=None, why="no answer") == 0
     settled(dead)
@@ -166,7 +166,7 @@ def test_who_waits_for_a_replay_that_is_discarded_is_told_the_failure_and_its_me
     discard(claimed, by=None, reason="its message is lost")
     assert app.backend.get_state(dead.result.id) == "FAILURE"
     dropped = worker.output.count("message.superseded")
-    publish(app, late)
+    publish(app, claimed, late)
     eventually(lambda: worker.output.count("message.superseded") > dropped)
     assert sweep(NOW).failed_again == 0
     assert app.backend.get_state(dead.result.id) == "FAILURE"
