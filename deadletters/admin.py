@@ -164,6 +164,8 @@ class DeadLetterAdmin(LetterViews, ErrorViews):
         """Ask for the reason on a page of its own, then give up on the ticked letters."""
         if (upto := request.POST.get("upto", "")).isdecimal():
             letters = letters.filter(pk__lte=int(upto))  # "all that match" are those that the person was told of
+        # A replay that is under way is given up on its own page, with open eyes.
+        letters = letters.filter(state=State.OPEN)
         if "reason" in request.POST:
             about = {"origin": origin(request), "subject": _subject(request)}
             try:

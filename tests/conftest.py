@@ -16,7 +16,7 @@ from deadletters.capture.announce import flush
 from tests import tasks  # noqa: F401  (the tests' process knows the same tasks as the tests' workers)
 from tests.checked import registered  # noqa: F401  (a fixture)
 from tests.processes import Worker
-from tests.rabbitmq import on_rabbitmq, rabbitmq_url  # noqa: F401  (fixtures)
+from tests.rabbitmq import on_rabbitmq, rabbitmq, rabbitmq_url  # noqa: F401  (fixtures)
 from tests.web import Web
 
 # Here, for pytest looks for the profile that `--hypothesis-profile` names before it imports a test. No example is timed.

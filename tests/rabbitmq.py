@@ -64,6 +64,15 @@ class RabbitMQ:
         self._run(str(_program()), environment=environment)
         eventually(self._answers, START_SECONDS, f"RabbitMQ answers; see {self.folder / 'output'}")
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """It takes bytes and answers nothing, as one that is short of memory."""
+        os.killpg(self.processes[-1].pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.processes[-1].pid, signal.SIGCONT)
+
     def stop(self, *, kill: bool = False) -> None:
         """Stop it and wait; with `kill`, as a power loss would. It can be started again and has its durable messages."""
         for process in reversed(self.processes):
@@ -111,8 +120,8 @@ def _listens(port: int) -> bool:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq_url() -> Iterator[str]:
-    """The address of a RabbitMQ that this test run started; mark such tests `rabbitmq`."""
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """A RabbitMQ that this test run started; mark such tests `rabbitmq`."""
     if _program() is None or shutil.which("epmd") is None:
         reason = "rabbitmq-server is not installed (Debian: apt-get install rabbitmq-server)"
         if os.environ.get("CI"):
@@ -123,9 +132,15 @@ def rabbitmq_url() -> Iterator[str]:
         server = RabbitMQ(Path(folder))
         try:
             server.start()
-            yield server.url
+            yield server
         finally:
             server.stop()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(rabbitmq: RabbitMQ) -> str:
+    """Its address."""
+    return rabbitmq.url
 
 
 @pytest.fixture

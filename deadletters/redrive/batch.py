@@ -10,9 +10,9 @@ from django.db.models import Exists, OuterRef
 
 from deadletters.envelope import COPY_HEADER, REPLAY_HEADER, NoEnvelope
 from deadletters.models import DeadLetter, Redrive, RedriveItem, State
-from deadletters.redrive.publish import Ready
 from deadletters.replay import preflight, workflow
 from deadletters.replay.claim import message
+from deadletters.replay.publish import Ready
 from deadletters.selection import Selection
 
 _LETTERS, _ITEMS = DeadLetter._meta.db_table, RedriveItem._meta.db_table

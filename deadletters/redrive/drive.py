@@ -20,11 +20,11 @@ from django.utils.translation import gettext as _
 from deadletters.faults import fault
 from deadletters.models import DeadLetter, Redrive, RedriveItem
 from deadletters.redrive.batch import claim_slice, next_ids, skip, unsettled
-from deadletters.redrive.publish import Publisher, Ready, Unsent
 from deadletters.redrive.redrive import LEASE, SENDS, stop
 from deadletters.redrive.tally import awaited, tally
 from deadletters.replay.claim import take_back
 from deadletters.replay.cluster import inspection
+from deadletters.replay.publish import Publisher, Ready, Unsent
 
 logger = logging.getLogger(__name__)
 

@@ -97,8 +97,9 @@ def take_back(letters: Sequence[DeadLetter], *, by: User | None, why: str) -> in
 
 
 def fail_taken_back(letter: DeadLetter) -> bool:
-    """Fail the workflow of a letter that was taken back, unless somebody has claimed it meanwhile. Until then the sweep looks for it."""
-    mine = DeadLetter.objects.filter(pk=letter.pk, replay_number=letter.replay_number, state=State.OPEN)
+    """Fail the workflow of a letter that was taken back or discarded, unless somebody has claimed it meanwhile. Until then the sweep looks for it."""
+    still = (State.OPEN, State.DISCARDED)
+    mine = DeadLetter.objects.filter(pk=letter.pk, replay_number=letter.replay_number, state__in=still)
     with transaction.atomic():
         if not mine.update(claimed_at=None):
             return False

@@ -1,5 +1,6 @@
 """Give up on letters on purpose, with a reason; and take that back. One or a hundred thousand: the same statement, one act in the audit trail."""
 
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -8,20 +9,28 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from deadletters import audit
+from deadletters.faults import fault
 from deadletters.models import Act, DeadLetter, Event, State
+from deadletters.replay.claim import fail_taken_back
 
 _LETTERS, _EVENTS = DeadLetter._meta.db_table, Event._meta.db_table
 _BATCH = 5_000
-# In the order of the ids, so that two who lock many letters wait for each other instead of for ever. S608: every name is ours.
+# In the order of the ids, so that two who lock many letters wait for each other instead of for ever. Of a replay `claimed_at` stays
+# and `sent_at` goes: the failure that its claim took back is still to be written (`fail_taken_back`). S608: every name is ours.
 _MOVE = f"""
     WITH moved AS (
-        UPDATE {_LETTERS} AS letter SET state = %(target)s
-          FROM (SELECT id FROM {_LETTERS} WHERE id = ANY(%(ids)s) AND state = ANY(%(sources)s) ORDER BY id FOR UPDATE) AS free
+        UPDATE {_LETTERS} AS letter
+           SET state = %(target)s,
+               sent_at = CASE WHEN free.state = 'replaying' THEN NULL ELSE letter.sent_at END,
+               started_copy = CASE WHEN free.state = 'replaying' THEN NULL ELSE letter.started_copy END
+          FROM (SELECT id, state FROM {_LETTERS} WHERE id = ANY(%(ids)s) AND state = ANY(%(sources)s) ORDER BY id FOR UPDATE) AS free
          WHERE letter.id = free.id
-        RETURNING letter.id, letter.replay_number
+        RETURNING letter.id, letter.replay_number, free.state AS was
+    ), event AS (
+        INSERT INTO {_EVENTS} (dead_letter_id, kind, at, replay_number, actor_id, text)
+        SELECT id, %(kind)s, statement_timestamp(), replay_number, %(actor)s, %(reason)s FROM moved
     )
-    INSERT INTO {_EVENTS} (dead_letter_id, kind, at, replay_number, actor_id, text)
-    SELECT id, %(kind)s, statement_timestamp(), replay_number, %(actor)s, %(reason)s FROM moved
+    SELECT id, was FROM moved
 """  # noqa: S608
 
 
@@ -30,7 +39,7 @@ class NotDiscardable(Exception):
 
 
 def discard(dead_letter: DeadLetter, *, by: User | None, reason: str, origin: str = "") -> None:
-    """Give up on an open letter, or on a replay that nothing was heard of.
+    """Give up on an open letter, or on a replay that nothing was heard of: whoever waits for it is told the failure it was replayed for.
 
     Raises:
         NotDiscardable: no reason was given, or it is resolved or discarded already.
@@ -124,5 +133,14 @@ def _move(ids: list[int], step: _Step, by: User | None, reason: str) -> int:
                 "reason": reason,
             },
         )
-        moved: int = cursor.rowcount
-    return moved
+        moved = cursor.fetchall()
+    if given_up := [pk for pk, was in moved if was == State.REPLAYING]:
+        # Not part of the transaction: the workflow is failed for the discarded letter. What a crash leaves of this the sweep does.
+        transaction.on_commit(partial(_fail, given_up), robust=True)
+    return len(moved)
+
+
+def _fail(ids: list[int]) -> None:
+    fault("discard.committed")
+    for letter in DeadLetter.objects.filter(pk__in=ids).order_by("pk"):
+        fail_taken_back(letter)

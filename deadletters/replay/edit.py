@@ -25,6 +25,7 @@ from deadletters.replay.preflight import misfit
 from deadletters.replay.replay import NotReplayable, send
 from deadletters.secrets.redact import redactor, restore
 from deadletters.secrets.redact_text import MASK
+from deadletters.secrets.reprs import LENGTH
 
 # A longer delay would be held by a worker for so long that Redis gives the message to a second one.
 LONGEST_DELAY = 900
@@ -223,7 +224,9 @@ def _check(letter: DeadLetter, edit: Edit) -> None:
 
 def _store(letter: DeadLetter, edit: Edit, embed: dict[str, Any]) -> None:
     before = Envelope.of(letter)
-    headers = {**before.headers, "argsrepr": saferepr(edit.args), "kwargsrepr": saferepr(edit.kwargs)}
+    # What workers log, and store with the result, is masked here: this message does not pass Celery's own sending.
+    args, kwargs = _shown(letter, Arguments(args=edit.args, kwargs=edit.kwargs, embed={}))
+    headers = {**before.headers, "argsrepr": saferepr(tuple(args), LENGTH), "kwargsrepr": saferepr(kwargs, LENGTH)}
     headers.pop(NOT_BEFORE, None)
     if edit.delay:
         headers[NOT_BEFORE] = (timezone.now() + timedelta(seconds=edit.delay)).isoformat()

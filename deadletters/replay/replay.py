@@ -1,7 +1,7 @@
 """Send a dead letter again, under its own task id, so that the workflow it died in goes on."""
 
 import logging
-from typing import Any
+from contextlib import closing
 
 from celery import Celery, current_app
 from django.contrib.auth.models import User
@@ -13,6 +13,7 @@ from deadletters.envelope import Envelope
 from deadletters.faults import fault
 from deadletters.models import Act, DeadLetter
 from deadletters.replay.claim import claim, mark_sent, message, take_back
+from deadletters.replay.publish import Publisher, Ready
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def send(letter: DeadLetter, *, by: User | None) -> None:
         NotSent: the broker did not take it.
     """
     try:
-        publish(current_app, message(letter))
+        publish(current_app, letter, message(letter))
     except Exception as problem:
         # Whatever it was (each transport has errors of its own): a copy that still comes out of the broker is dropped.
         take_back([letter], by=by, why=str(problem))
@@ -72,23 +73,11 @@ def send(letter: DeadLetter, *, by: User | None) -> None:
         logger.exception("dead_letter.sent_but_not_marked", extra={"task_id": letter.task_id})
 
 
-def publish(app: Celery, envelope: Envelope) -> None:
-    """Put the message straight into its queue, unchanged.
+def publish(app: Celery, letter: DeadLetter, envelope: Envelope) -> None:
+    """Put the letter's message straight into its queue, unchanged: the original exchange might fan out to others.
 
     Raises:
-        kombu.exceptions.OperationalError, OSError: the broker is away.
+        Unsent: the broker is away, has no such queue, or does not confirm the message.
     """
-    properties: dict[str, Any] = {key: value for key, value in envelope.properties.items() if value is not None}
-    with app.amqp.producer_pool.acquire(block=True) as producer:
-        producer.publish(
-            envelope.body,
-            # The default exchange reaches exactly the queue it died in; the original one might fan out to others.
-            exchange="",
-            routing_key=envelope.queue,
-            headers=dict(envelope.headers),
-            content_type=envelope.content_type,
-            content_encoding=envelope.content_encoding,
-            retry=True,
-            retry_policy={"max_retries": 3, "interval_start": 0, "interval_step": 0.2},
-            **properties,
-        )
+    with closing(Publisher(app)) as publisher:
+        publisher.send([Ready.of(letter, envelope)])

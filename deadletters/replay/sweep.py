@@ -142,9 +142,10 @@ def _settle_open(before: datetime) -> int:
 
 
 def _fail_again(before: datetime) -> int:
-    """Taken back, but a crash kept the failure from being written again: whoever waits would wait for ever."""
-    taken_back = DeadLetter.objects.open().filter(claimed_at__lt=before, sent_at=None, started_copy=None)
-    return sum(fail_taken_back(letter) for letters in _batches(taken_back) for letter in letters)
+    """Taken back or discarded, but a crash kept the failure from being written again: whoever waits would wait for ever."""
+    given_up = DeadLetter.objects.filter(state__in=(State.OPEN, State.DISCARDED))
+    unwritten = given_up.filter(claimed_at__lt=before, sent_at=None, started_copy=None)
+    return sum(fail_taken_back(letter) for letters in _batches(unwritten) for letter in letters)
 
 
 def _batches(letters: QuerySet[DeadLetter], limit: int | None = None) -> Iterator[list[DeadLetter]]:

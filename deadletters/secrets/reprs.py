@@ -11,7 +11,7 @@ from deadletters.secrets.redact_text import MASK
 
 # Looking at more values than this would be felt by whoever sends; Celery's text shows fewer.
 _MOST = 2_000
-_LENGTH = 1024  # Celery's own limit
+LENGTH = 1024  # Celery's own limit
 
 
 def on_before_task_publish(sender: Any = "", body: Any = None, headers: Any = None, **_: Any) -> None:
@@ -32,8 +32,8 @@ def on_before_task_publish(sender: Any = "", body: Any = None, headers: Any = No
         )
         return
     if found:
-        headers["argsrepr"] = saferepr(tuple(args), _LENGTH)
-        headers["kwargsrepr"] = saferepr(kwargs, _LENGTH)
+        headers["argsrepr"] = saferepr(tuple(args), LENGTH)
+        headers["kwargsrepr"] = saferepr(kwargs, LENGTH)
 
 
 def masked_reprs(task_name: str, argsrepr: Any, kwargsrepr: Any) -> tuple[str, str]:
@@ -47,7 +47,7 @@ def masked_reprs(task_name: str, argsrepr: Any, kwargsrepr: Any) -> tuple[str, s
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return MASK, MASK
     shown_args, shown_kwargs = mask.arguments(task_name, args, kwargs)
-    return saferepr(tuple(shown_args), _LENGTH) if texts[0] else "", saferepr(shown_kwargs, _LENGTH) if texts[1] else ""
+    return saferepr(tuple(shown_args), LENGTH) if texts[0] else "", saferepr(shown_kwargs, LENGTH) if texts[1] else ""
 
 
 def connect() -> None:

@@ -113,6 +113,23 @@ def test_discarding_ticked_letters_asks_for_a_reason_first(admin_client):
     assert [state(one) for one in made] == ["discarded", "discarded", "open"]
 
 
+@pytest.mark.parametrize("across", ["0", "1"])
+def test_a_replay_under_way_is_given_up_on_its_own_page_only(admin_client, across):
+    dead, replaying = letter(), letter(state=State.REPLAYING, replay_number=1)
+    confirmed = {
+        "action": "discard_letters",
+        "index": "0",
+        "_selected_action": [dead.pk, replaying.pk],
+        "select_across": across,
+    }
+    assert "Discard 1" in admin_client.post(LIST + "?state=all", confirmed).text
+    admin_client.post(LIST + "?state=all", {**confirmed, "reason": "shop closed"})
+    assert (state(dead), state(replaying)) == (State.DISCARDED, State.REPLAYING)
+    assert act("discard", replaying.pk) in admin_client.get(f"{LIST}{replaying.pk}/change/").text
+    admin_client.post(act("discard", replaying.pk), {"reason": "the broker lost it"})
+    assert state(replaying) == State.DISCARDED
+
+
 def test_all_that_match_are_those_of_the_filter_and_of_the_moment_of_asking(admin_client):
     mine, other = [letter(0), letter(0)], letter(1)
     data = {"action": "discard_letters", "index": "0", "_selected_action": [mine[0].pk], "select_across": "1"}

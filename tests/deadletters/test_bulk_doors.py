@@ -172,6 +172,8 @@ def test_a_secret_that_is_left_alone_is_sent_as_it_was_and_never_shown(admin_cli
     admin_client.post(url, kept)
     made.refresh_from_db()
     assert bytes(made.body).startswith(b'[[], {"password": "hunter2", "amount": 2}')
+    texts = {name: made.headers[name] for name in ("argsrepr", "kwargsrepr")}
+    assert texts == {"argsrepr": "()", "kwargsrepr": "{'password': '••••', 'amount': 2}"}
     told = made.events.get(kind="edited").text
     assert "hunter2" not in told
     assert '+   "amount": 2' in told

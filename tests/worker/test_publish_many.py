@@ -10,9 +10,11 @@ from django.db import connection
 from deadletters.envelope import COPY_HEADER
 from deadletters.models import DeadLetter, Redrive, RedriveItem, State
 from deadletters.redrive import drive, redrive
-from deadletters.redrive.publish import Publisher, Ready, Unsent
+from deadletters.replay import publish_amqp
 from deadletters.replay.claim import message
 from deadletters.replay.cluster import inspection
+from deadletters.replay.publish import Publisher, Ready, Unsent
+from deadletters.replay.replay import NotSent, replay
 from deadletters.selection import Selection
 from tests.deadletters.letters import letter
 from tests.processes import eventually
@@ -118,6 +120,26 @@ def test_a_queue_that_does_not_exist_is_told_and_its_letters_stay_open(on_rabbit
     assert RedriveItem.objects.get(dead_letter=lost).why == "there is no queue 'no-such-queue'"
     assert DeadLetter.objects.get(pk=lost.pk).state == State.OPEN
     assert DeadLetter.objects.get(pk=fine.pk).state == State.REPLAYING
+
+
+@pytest.mark.rabbitmq
+def test_a_single_replay_to_a_queue_that_does_not_exist_is_told_and_its_letter_stays_open(on_rabbitmq):
+    lost = letter(queue="no-such-queue")
+    with pytest.raises(NotSent, match="there is no queue 'no-such-queue'"):
+        replay(lost, by=None)
+    assert DeadLetter.objects.get().state == State.OPEN
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.timeout(60)
+def test_a_broker_that_confirms_nothing_holds_nobody_for_ever(on_rabbitmq, rabbitmq, queue, monkeypatch):
+    dead = letter(queue=QUEUE)
+    publisher = Publisher(current_app)
+    publisher.send([Ready.of(dead, message(dead))])
+    monkeypatch.setattr(publish_amqp, "_PATIENCE", 0.5)
+    with rabbitmq.silent(), pytest.raises(Unsent, match=r"not confirmed|timed out"):
+        publisher.send([Ready.of(dead, message(dead))])
+    assert publisher._connection is None
 
 
 def test_a_broker_that_is_away_loses_nothing_and_stops_the_redrive(queue, monkeypatch):

@@ -13,6 +13,7 @@ from django.utils import timezone
 from config.celery import app
 from deadletters.models import DeadLetter, Event, State
 from deadletters.replay.claim import claim, message, take_back
+from deadletters.replay.discard import discard, restore
 from deadletters.replay.replay import publish, replay
 from deadletters.replay.sweep import sweep
 from pipelines import chords
@@ -44,10 +45,10 @@ def ran(letter):
     return letter.ran.read_text().split()
 
 
-def killed_at(point, letter):
-    """Replay in a process of its own that ends at `point`."""
+def killed_at(point, letter, command="replay_dead_letters", *options):
+    """Replay (or do else) in a process of its own that ends at `point`."""
     done = subprocess.run(
-        [sys.executable, "manage.py", "replay_dead_letters", str(letter.pk)],
+        [sys.executable, "manage.py", command, str(letter.pk), *options],
         cwd=ROOT,
         env=environment(FAULT=point),
         capture_output=True,
@@ -96,7 +97,7 @@ def test_killed_after_it_was_sent_it_runs_once(dead):
 def test_a_second_copy_is_dropped_whichever_comes_first(dead, worker):
     claimed = _claimed(dead)
     for _ in range(3):
-        publish(app, message(claimed))
+        publish(app, claimed, message(claimed))
     settled(dead)
     eventually(lambda: worker.output.count("message.superseded") >= 2)
     settled(dead)
@@ -105,7 +106,7 @@ def test_a_second_copy_is_dropped_whichever_comes_first(dead, worker):
 
 def test_what_the_sweep_sent_although_it_had_been_sent_is_dropped(dead, worker):
     claimed = _claimed(dead)
-    publish(app, message(claimed))  # and the process dies before it notes that
+    publish(app, claimed, message(claimed))  # and the process dies before it notes that
     settled(dead)
     DeadLetter.objects.filter(pk=dead.pk).update(
         state=State.REPLAYING, started_copy=None
@@ -121,7 +122,7 @@ def test_a_copy_of_a_letter_that_was_taken_back_never_runs(dead, worker):
     assert take_back([claimed], by=None, why="no answer") == 1
     assert app.backend.get_state(dead.result.id) == "FAILURE"
     dropped = worker.output.count("message.superseded")
-    publish(app, late)
+    publish(app, claimed, late)
     eventually(lambda: worker.output.count("message.superseded") > dropped)
     assert ran(dead) == ["a"]
     replay(dead, by=None)
@@ -130,7 +131,7 @@ def test_a_copy_of_a_letter_that_was_taken_back_never_runs(dead, worker):
 
 def test_what_a_worker_has_begun_cannot_be_taken_back(dead):
     claimed = _claimed(dead)
-    publish(app, message(claimed))
+    publish(app, claimed, message(claimed))
     eventually(lambda: DeadLetter.objects.filter(pk=dead.pk).exclude(started_copy=None).exists())
     assert take_back([claimed], by=None, why="no answer") == 0
     settled(dead)
@@ -156,6 +157,34 @@ def test_killed_between_opening_it_again_and_failing_its_workflow_the_sweep_fail
     assert sweep(NOW).failed_again == 0
     replay(dead, by=None)
     settled(dead)
+
+
+def test_who_waits_for_a_replay_that_is_discarded_is_told_the_failure_and_its_message_is_dropped(dead, worker):
+    claimed = _claimed(dead)
+    late = message(claimed)
+    assert app.backend.get_state(dead.result.id) == "PENDING"
+    discard(claimed, by=None, reason="its message is lost")
+    assert app.backend.get_state(dead.result.id) == "FAILURE"
+    dropped = worker.output.count("message.superseded")
+    publish(app, claimed, late)
+    eventually(lambda: worker.output.count("message.superseded") > dropped)
+    assert sweep(NOW).failed_again == 0
+    assert app.backend.get_state(dead.result.id) == "FAILURE"
+    restore(claimed, by=None)
+    replay(dead, by=None)
+    settled(dead)
+
+
+def test_killed_between_discarding_a_replay_and_failing_its_workflow_the_sweep_fails_it(dead):
+    _claimed(dead)
+    DeadLetter.objects.filter(pk=dead.pk).update(sent_at=timezone.now())
+    killed_at("discard.committed", dead, "discard_dead_letters", "--reason", "its message is lost")
+    dead.refresh_from_db()
+    assert dead.state == State.DISCARDED
+    assert app.backend.get_state(dead.result.id) == "PENDING"
+    assert sweep(NOW).failed_again == 1
+    assert app.backend.get_state(dead.result.id) == "FAILURE"
+    assert sweep(NOW).failed_again == 0
 
 
 def test_a_success_that_could_not_be_noted_is_found_by_the_sweep(dead):

@@ -1,4 +1,4 @@
-"""Send many ready-made messages at once: in one pipeline on Redis, on one channel with confirms counted on RabbitMQ."""
+"""Send ready-made messages, one or many at once: in one pipeline on Redis, on one channel with confirms counted on RabbitMQ."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
@@ -74,11 +74,11 @@ class Publisher:
             self._channel.send(messages)
         except Unsent as problem:
             if not problem.refused:
-                self.close()
+                self._abandon()
             raise
         except Exception as problem:
             # Each transport has errors of its own. Nothing is known to be sent.
-            self.close()
+            self._abandon()
             raise Unsent(str(problem) or type(problem).__name__) from problem
 
     def close(self) -> None:
@@ -87,6 +87,12 @@ class Publisher:
             connection, self._connection = self._connection, None
             connection.release()
 
+    def _abandon(self) -> None:
+        """Close without a farewell: a RabbitMQ short of memory, which confirms nothing, would not answer that either."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.collect(socket_timeout=1)
+
     def _ensure(self) -> None:
         if self._connection is None:
             self._connection = self._app.connection_for_write()
@@ -94,7 +100,7 @@ class Publisher:
             self._channel = self._way()
 
     def _way(self) -> Any:
-        from deadletters.redrive import publish_amqp, publish_redis  # noqa: PLC0415  (they name Ready)
+        from deadletters.replay import publish_amqp, publish_redis  # noqa: PLC0415  (they name Ready)
 
         kind = self._connection.transport.driver_type
         if kind == "redis":

@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
-from deadletters.redrive.publish import Ready
+from deadletters.replay.publish import Ready
 
 _text = json.dumps
 

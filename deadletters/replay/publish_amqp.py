@@ -12,7 +12,7 @@ from amqp.exceptions import FrameSyntaxError
 from amqp.method_framing import frame_writer
 from amqp.serialization import dumps
 
-from deadletters.redrive.publish import Ready, Unsent
+from deadletters.replay.publish import Ready, Unsent
 
 # A broker that confirms nothing for so long is as good as away.
 _PATIENCE = 30.0
