@@ -125,16 +125,20 @@ def pause(redrive: Redrive, *, by: User | str | None, origin: str = "") -> None:
 def resume(redrive: Redrive, *, by: User | str | None, origin: str = "") -> None:
     """Go on where it was held. A person who resumes a stopped one has judged what died again: only what dies from here on counts.
 
+    A canary that was held before any of it died is still a canary.
+
     Raises:
         NotRedrivable: it is not held.
     """
     with transaction.atomic():
         was = Redrive.objects.select_for_update().get(pk=redrive.pk)
-        to = Redrive.State.SENDING if was.canary_passed or was.state == Redrive.State.STOPPED else Redrive.State.CANARY
+        stopped = was.state == Redrive.State.STOPPED
+        passed = was.canary_passed or (stopped and was.died > was.judged_died)
+        to = Redrive.State.SENDING if passed else Redrive.State.CANARY
         _move(redrive, Redrive.HELD, to, verb=Act.Verb.REDRIVE_RESUMED, by=by, origin=origin)
-        fresh = {"driver": new_driver(), "lease_until": timezone.now() + LEASE}
-        if was.state == Redrive.State.STOPPED:
-            fresh |= {"canary_passed": True, "judged_succeeded": was.succeeded, "judged_died": was.died}
+        fresh = {"driver": new_driver(), "lease_until": timezone.now() + LEASE, "canary_passed": passed, "refusals": 0}
+        if stopped:
+            fresh |= {"judged_succeeded": was.succeeded, "judged_died": was.died}
         Redrive.objects.filter(pk=redrive.pk).update(**fresh)
     redrive.refresh_from_db()
 
