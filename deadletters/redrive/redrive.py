@@ -7,7 +7,7 @@ from typing import Self
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Count, Max
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -75,7 +75,7 @@ def start(
     origin: str = "",
     upto: int | None = None,
 ) -> Redrive:
-    """Make a redrive of the open letters that the selection means now; what dies later is not swept in. Somebody has to drive it.
+    """Make a redrive of the open letters that the selection means now; what dies later, also once more, is not swept in. Somebody has to drive it.
 
     `upto` is the highest letter that the person was told of.
 
@@ -85,18 +85,15 @@ def start(
     conditions = conditions or Conditions()
     conditions.check()
     frozen = replace(selection, states=(State.OPEN.value,))
-    letters = frozen.letters()
-    newest = letters.order_by().aggregate(newest=Max("pk"))["newest"]
-    upto = newest if upto is None or newest is None else min(newest, upto)
-    total = letters.filter(pk__lte=upto).count() if upto is not None else 0
-    if not total or upto is None:
+    letters = frozen.letters() if upto is None else frozen.letters().filter(pk__lte=upto)
+    now = letters.order_by().aggregate(upto=Max("pk"), until=Max("died_at"), total=Count("pk"))
+    if not now["total"]:
         raise NotRedrivable(_("No open letter matches: there is nothing to replay."))
     with transaction.atomic():
         redrive = Redrive.objects.create(
             state=Redrive.State.CANARY if conditions.canary else Redrive.State.SENDING,
             selection=frozen.to_json(),
-            upto=upto,
-            total=total,
+            **now,
             reason=reason.strip(),
             rate=conditions.rate,
             canary=conditions.canary,
@@ -108,8 +105,8 @@ def start(
             driver=new_driver(),
             lease_until=timezone.now() + LEASE,
         )
-        _record(redrive, Act.Verb.REDRIVE_STARTED, by, reason=reason, origin=origin, number=total)
-    logger.info("redrive.started", extra={"redrive": redrive.pk, "letters": total, "by": redrive.who})
+        _record(redrive, Act.Verb.REDRIVE_STARTED, by, reason=reason, origin=origin, number=redrive.total)
+    logger.info("redrive.started", extra={"redrive": redrive.pk, "letters": redrive.total, "by": redrive.who})
     return redrive
 
 

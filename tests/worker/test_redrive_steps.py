@@ -5,6 +5,7 @@ import threading
 import pytest
 from celery import current_app
 from django.db import connection
+from django.utils import timezone
 
 from deadletters.capture.outcome import ended
 from deadletters.models import DeadLetter, Event, Redrive, State
@@ -58,9 +59,10 @@ def driver_of():
 
 
 def died(dead):
-    """Replay 1 of a letter has died, as its capture notes it."""
-    DeadLetter.objects.filter(pk=dead.pk).update(state=State.OPEN)
-    Event.objects.create(dead_letter=dead, kind=Event.Kind.DIED, at=dead.died_at, replay_number=1)
+    """The replay of a letter has died, as its capture notes it."""
+    dead.refresh_from_db()
+    DeadLetter.objects.filter(pk=dead.pk).update(state=State.OPEN, died_at=timezone.now())
+    Event.objects.create(dead_letter=dead, kind=Event.Kind.DIED, at=timezone.now(), replay_number=dead.replay_number)
 
 
 def elsewhere(act):
@@ -138,3 +140,15 @@ def test_a_canary_that_was_stopped_by_the_broker_is_one_still(monkeypatch, drive
     # A person has judged this death.
     redrive.resume(one, by="ana")
     assert one.state == Redrive.State.SENDING
+
+
+def test_what_dies_once_more_after_the_start_is_not_swept_in(driver_of):
+    fine, again = buried(2)
+    DeadLetter.objects.filter(pk=again.pk).update(state=State.REPLAYING, replay_number=1)
+    one = redrive.start(Selection(), by="ana")
+    assert one.total == 1
+    died(again)
+    driver_of(one).drive(5)
+    one.refresh_from_db()
+    assert (one.sent, one.state) == (1, Redrive.State.WATCHING)
+    assert dict(DeadLetter.objects.values_list("pk", "state")) == {fine.pk: State.REPLAYING, again.pk: State.OPEN}
