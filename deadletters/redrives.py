@@ -35,9 +35,11 @@ class Redrive(models.Model):
     state = models.CharField(_("state"), max_length=12, choices=State, default=State.SENDING)
     # Why it is in this state, for people.
     why = models.TextField(_("why"), blank=True)
-    # The frozen question: a Selection as JSON, and the highest id there was: what dies later is not swept in.
+    # The frozen question: a Selection as JSON, the highest id there was, and the newest death: what dies later is not swept in, be it
+    # for the first time or (another redrive is at work) once more.
     selection = models.JSONField(_("selection"), default=dict)
     upto = models.BigIntegerField(_("up to letter"))
+    until = models.DateTimeField(null=True)  # null: it was started before this was kept
     total = models.PositiveIntegerField(_("letters"), default=0)
 
     reason = models.TextField(_("reason"), blank=True)

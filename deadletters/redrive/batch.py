@@ -58,6 +58,8 @@ def next_ids(redrive: Redrive, room: int) -> list[int]:
     letters = Selection.from_json(redrive.selection).letters()
     handled = RedriveItem.objects.filter(redrive=redrive, dead_letter_id=OuterRef("pk"))
     mine = letters.filter(~Exists(handled), pk__gt=redrive.cursor, pk__lte=redrive.upto)
+    if redrive.until is not None:
+        mine = mine.filter(died_at__lte=redrive.until)
     return list(mine.order_by("pk").values_list("pk", flat=True)[:room])
 
 

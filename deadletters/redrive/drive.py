@@ -150,7 +150,7 @@ class Driver:
         tally(redrive)
         # Of 100,000 that are on their way a look takes a while: it may cost a tenth of the time.
         self.look_at = time.monotonic() + max(_LOOK, 10 * (time.monotonic() - began))
-        died, known = redrive.died - redrive.judged_died, 0
+        died = redrive.died - redrive.judged_died
         known = died + redrive.succeeded - redrive.judged_succeeded
         if redrive.state == Redrive.State.CANARY:
             if died:
@@ -158,11 +158,10 @@ class Driver:
                     redrive, _("%(died)d of the first %(canary)d died again.") % {"died": died, "canary": redrive.sent}
                 )
                 return None
-            if waits and awaited(redrive):
+            # Letters that turned out to be discarded or revoked are no evidence: others are sent in their place. And what a page has
+            # counted since is not passed over: the next look knows of it.
+            if redrive.sent >= redrive.canary and (awaited(redrive) or not _passed(redrive)):
                 return _LOOK
-            if waits:
-                passed = Redrive.objects.filter(pk=redrive.pk, state=Redrive.State.CANARY)
-                passed.update(state=Redrive.State.SENDING, canary_passed=True)
         if redrive.stop_above is not None and known >= min(_ENOUGH, redrive.total):
             share = 100 * died / known
             if share > redrive.stop_above:
@@ -173,6 +172,13 @@ class Driver:
                 )
                 return None
         return 0.0
+
+
+def _passed(redrive: Redrive) -> bool:
+    """The canary is over, if all of it was sent and none of it has died; whether it is."""
+    canary = Redrive.objects.filter(pk=redrive.pk, state=Redrive.State.CANARY)
+    fine = canary.filter(sent__gte=F("canary"), died=F("judged_died"))
+    return bool(fine.update(state=Redrive.State.SENDING, canary_passed=True))
 
 
 def _room(redrive: Redrive, now: datetime) -> tuple[int, datetime | None, float]:

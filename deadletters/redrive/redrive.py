@@ -7,7 +7,7 @@ from typing import Self
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Count, Max
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -75,7 +75,7 @@ def start(
     origin: str = "",
     upto: int | None = None,
 ) -> Redrive:
-    """Make a redrive of the open letters that the selection means now; what dies later is not swept in. Somebody has to drive it.
+    """Make a redrive of the open letters that the selection means now; what dies later, also once more, is not swept in. Somebody has to drive it.
 
     `upto` is the highest letter that the person was told of.
 
@@ -85,18 +85,15 @@ def start(
     conditions = conditions or Conditions()
     conditions.check()
     frozen = replace(selection, states=(State.OPEN.value,))
-    letters = frozen.letters()
-    newest = letters.order_by().aggregate(newest=Max("pk"))["newest"]
-    upto = newest if upto is None or newest is None else min(newest, upto)
-    total = letters.filter(pk__lte=upto).count() if upto is not None else 0
-    if not total or upto is None:
+    letters = frozen.letters() if upto is None else frozen.letters().filter(pk__lte=upto)
+    now = letters.order_by().aggregate(upto=Max("pk"), until=Max("died_at"), total=Count("pk"))
+    if not now["total"]:
         raise NotRedrivable(_("No open letter matches: there is nothing to replay."))
     with transaction.atomic():
         redrive = Redrive.objects.create(
             state=Redrive.State.CANARY if conditions.canary else Redrive.State.SENDING,
             selection=frozen.to_json(),
-            upto=upto,
-            total=total,
+            **now,
             reason=reason.strip(),
             rate=conditions.rate,
             canary=conditions.canary,
@@ -108,8 +105,8 @@ def start(
             driver=new_driver(),
             lease_until=timezone.now() + LEASE,
         )
-        _record(redrive, Act.Verb.REDRIVE_STARTED, by, reason=reason, origin=origin, number=total)
-    logger.info("redrive.started", extra={"redrive": redrive.pk, "letters": total, "by": redrive.who})
+        _record(redrive, Act.Verb.REDRIVE_STARTED, by, reason=reason, origin=origin, number=redrive.total)
+    logger.info("redrive.started", extra={"redrive": redrive.pk, "letters": redrive.total, "by": redrive.who})
     return redrive
 
 
@@ -125,16 +122,20 @@ def pause(redrive: Redrive, *, by: User | str | None, origin: str = "") -> None:
 def resume(redrive: Redrive, *, by: User | str | None, origin: str = "") -> None:
     """Go on where it was held. A person who resumes a stopped one has judged what died again: only what dies from here on counts.
 
+    A canary that was held before any of it died is still a canary.
+
     Raises:
         NotRedrivable: it is not held.
     """
     with transaction.atomic():
         was = Redrive.objects.select_for_update().get(pk=redrive.pk)
-        to = Redrive.State.SENDING if was.canary_passed or was.state == Redrive.State.STOPPED else Redrive.State.CANARY
+        stopped = was.state == Redrive.State.STOPPED
+        passed = was.canary_passed or (stopped and was.died > was.judged_died)
+        to = Redrive.State.SENDING if passed else Redrive.State.CANARY
         _move(redrive, Redrive.HELD, to, verb=Act.Verb.REDRIVE_RESUMED, by=by, origin=origin)
-        fresh = {"driver": new_driver(), "lease_until": timezone.now() + LEASE}
-        if was.state == Redrive.State.STOPPED:
-            fresh |= {"canary_passed": True, "judged_succeeded": was.succeeded, "judged_died": was.died}
+        fresh = {"driver": new_driver(), "lease_until": timezone.now() + LEASE, "canary_passed": passed, "refusals": 0}
+        if stopped:
+            fresh |= {"judged_succeeded": was.succeeded, "judged_died": was.died}
         Redrive.objects.filter(pk=redrive.pk).update(**fresh)
     redrive.refresh_from_db()
 
