@@ -49,10 +49,11 @@ def capture(death: Death) -> Outcome:
         spool().put(record.to_line())
         logger.error("dead_letter.spooled", extra={**facts, "why": str(problem)})
         return Outcome.SPOOLED
-    logger.info(
-        "dead_letter.duplicate" if outcome is Outcome.DUPLICATE else "dead_letter.captured",
-        extra={**facts, "outcome": outcome.value},
-    )
+    if outcome is Outcome.DUPLICATE:
+        # Mostly a copy of its message. A second message under the same id looks alike, and would leave nothing but this line.
+        logger.warning("dead_letter.duplicate", extra={**facts, "outcome": outcome.value})
+    else:
+        logger.info("dead_letter.captured", extra={**facts, "outcome": outcome.value})
     return outcome
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import redis
 from django.conf import settings
@@ -24,6 +24,7 @@ SET_ASIDE = ".set-aside"
 _LINES, _DRAINING = ".jsonl", ".draining"
 _BATCH = 200  # letters a transaction
 _KEY = "dead_letter_spool"
+_LEASE = 60  # seconds for a batch: a drainer that was killed holds up the next one no longer
 _SECONDS = 2  # longest wait for Redis: the worker's event loop waits
 
 
@@ -168,16 +169,21 @@ class RedisSpool:
             return int(client.llen(_KEY))
 
     def batches(self) -> Generator[list[bytes]]:
-        while True:
-            with self._redis() as client:
-                lines: list[bytes] = client.lrange(_KEY, 0, _BATCH - 1)  # type: ignore[assignment]
-            if not lines:
-                return
-            yield [line + b"\n" for line in lines]
-            with self._redis() as client, client.pipeline() as pipe:
-                for line in lines:  # by its value: another drainer may have taken it already
-                    pipe.lrem(_KEY, 1, line)  # type: ignore[arg-type]  # bytes are as good
-                pipe.execute()
+        with self._redis() as client:
+            lease = client.lock(f"{_KEY}{_DRAINING}", timeout=_LEASE)
+            if not lease.acquire(blocking=False):
+                return  # another process drains it, and an end must not overtake its start
+            try:
+                while lines := cast("list[bytes]", client.lrange(_KEY, 0, _BATCH - 1)):
+                    yield [line + b"\n" for line in lines]
+                    lease.reacquire()
+                    with client.pipeline() as pipe:
+                        for line in lines:  # by its value, for this process may have been stopped beyond its lease
+                            pipe.lrem(_KEY, 1, line)  # type: ignore[arg-type]  # bytes are as good
+                        pipe.execute()
+            finally:
+                with suppress(redis.RedisError):  # it ends by itself
+                    lease.release()
 
     def set_aside(self, line: bytes, why: str) -> None:
         with self._redis() as client:

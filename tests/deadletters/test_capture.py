@@ -68,6 +68,13 @@ def test_the_same_death_delivered_twice_is_stored_once():
     assert [capture(one), capture(one)] == [Outcome.NEW, Outcome.DUPLICATE]
 
 
+def test_a_death_that_looks_like_a_copys_is_warned_of(caplog):
+    capture(death())
+    DeadLetter.objects.update(state=State.RESOLVED)
+    assert capture(death(exception_message="of another night")) == Outcome.DUPLICATE
+    assert ("WARNING", "dead_letter.duplicate") in [(line.levelname, line.message) for line in caplog.records]
+
+
 @pytest.mark.parametrize("state", [State.RESOLVED, State.DISCARDED])
 def test_a_late_copy_does_not_open_a_settled_letter(state):
     capture(death())

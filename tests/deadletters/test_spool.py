@@ -293,7 +293,7 @@ def test_a_spool_that_is_empty_is_nothing_to_speak_of(folder):
     assert spool_is_usable() == []
 
 
-def test_the_end_of_an_early_start_does_not_overtake_it(folder):
+def test_the_end_of_an_early_start_does_not_overtake_it(anywhere):
     worker = uuid.uuid4()
     spool().put(spooled.start(1, worker, "w@host", b"{}"))
     slow = spool().batches()

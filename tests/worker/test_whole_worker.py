@@ -336,7 +336,7 @@ def test_a_cold_shutdown_that_interrupts_a_write_ends_all_the_same(workers, fold
     with connection.cursor() as cursor, transaction.atomic():
         cursor.execute("LOCK TABLE deadletters_earlystart IN ACCESS EXCLUSIVE MODE")
         last = Held(folder / "last", early(), folder.name)
-        eventually(lambda: waits_for_a_lock('INSERT INTO "deadletters_earlystart"'), what="a start is being noted")
+        eventually(lambda: waits_for_a_lock("INSERT INTO deadletters_earlystart"), what="a start is being noted")
         first.process.send_signal(signal.SIGQUIT)
         # Until then the table stays locked: by the connection that waits it cannot be told.
         first.wait_for("dead_letter.captured")
