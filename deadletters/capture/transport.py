@@ -41,6 +41,10 @@ for i = 4, #KEYS do
   if item then
     local noted, tag, exchange, key = item, ARGV[2], '', KEYS[i]
     local read, message = pcall(cjson.decode, item)
+    if not read then
+      -- Half a surrogate pair, as Python writes it: cjson refuses it. Only read like that, the note has it as it came.
+      read, message = pcall(cjson.decode, (item:gsub('\\\\u[dD][89a-fA-F]%x%x', '\\\\u0020')))
+    end
     local properties = read and type(message) == 'table' and message.properties
     local delivery = type(properties) == 'table' and properties.delivery_info
     if type(delivery) == 'table' and type(properties.delivery_tag) == 'string'
@@ -98,8 +102,6 @@ class Channel(stock.Channel):  # type: ignore[misc]
     lost = False
     # Whether the last look found nothing: the next command waits.
     _idle = False
-    # What the script of the last look was to call bytes that have no tag.
-    _tag = ""
 
     # --- Taking. Names are kombu's: its poller calls them -----------------------------------------------------------
 
@@ -116,10 +118,9 @@ class Channel(stock.Channel):  # type: ignore[misc]
             # From the end of a list to the end of the same list: waits for a message and leaves it where it is.
             connection.send_command("BLMOVE", lists[0], lists[0], "RIGHT", "RIGHT", _LOOK_EVERY)
             return
-        self._tag = str(uuid.uuid4())
         notes = [self.global_keyprefix + key for key in (self.unacked_key, self.unacked_index_key, OWNERS)]
         owner = getattr(self.qos, "owner", "")
-        connection.send_command("EVAL", _TAKE, len(notes + lists), *notes, *lists, time.time(), self._tag, owner)
+        connection.send_command("EVAL", _TAKE, len(notes + lists), *notes, *lists, time.time(), str(uuid.uuid4()), owner)
 
     def _brpop_read(self, **options: Any) -> bool:
         waited = self._idle
@@ -146,15 +147,15 @@ class Channel(stock.Channel):  # type: ignore[misc]
         queue = bytes_to_str(key)[len(self.global_keyprefix) :].rsplit(self.sep, 1)[0]
         self._queue_cycle.rotate(queue)
         try:
-            self.connection._deliver(_payload(item, tagged=bytes_to_str(tag) != self._tag), queue)
+            self.connection._deliver(_payload(item, tag), queue)
         except (NotAMessage, RecursionError) as problem:
             try:
                 quarantine(item, queue, problem)
             except SpoolError:
                 logger.exception("message.not_quarantined", extra={"queue": queue, "requeued": True})
-                self.qos.restore_by_tag(bytes_to_str(tag))
+                self.qos.restore_by_tag(tag)
             else:
-                self.qos._remove_from_indices(bytes_to_str(tag)).execute()
+                self.qos._remove_from_indices(tag).execute()
 
     def _do_restore_message(
         self,
@@ -244,11 +245,12 @@ def _settle() -> None:
         logger.warning("message.settled_later", extra={"why": str(problem), "messages": len(_owed)})
 
 
-def _payload(item: bytes, *, tagged: bool) -> Any:
+def _payload(item: bytes, tag: bytes) -> Any:
     try:
         payload = loads(bytes_to_str(item))
     except (ValueError, RecursionError) as problem:
         raise NotAMessage(f"not JSON: {problem}") from problem
-    if not tagged:
+    properties = payload.get("properties") if isinstance(payload, dict) else None
+    if not isinstance(properties, dict) or properties.get("delivery_tag") != tag.decode(errors="replace"):
         raise NotAMessage("not a kombu message: it names no delivery tag, exchange and routing key")
     return payload
