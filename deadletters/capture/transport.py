@@ -103,6 +103,11 @@ class Channel(stock.Channel):  # type: ignore[misc]
     # Whether the last look found nothing: the next command waits.
     _idle = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # The queues whose messages nobody acknowledges: answers to `inspect`, for one.
+        self._unacknowledged: set[str] = set()
+        super().__init__(*args, **kwargs)
+
     # --- Taking. Names are kombu's: its poller calls them -----------------------------------------------------------
 
     def _brpop_start(self, timeout: float | None = None) -> None:  # noqa: ARG002
@@ -156,6 +161,9 @@ class Channel(stock.Channel):  # type: ignore[misc]
                 self.qos.restore_by_tag(tag)
             else:
                 self.qos._remove_from_indices(tag).execute()
+        else:
+            if queue in self._unacknowledged:
+                self.qos._remove_from_indices(tag).execute()
 
     def _do_restore_message(
         self,
@@ -174,7 +182,10 @@ class Channel(stock.Channel):  # type: ignore[misc]
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:  # noqa: FBT001
         consumed = super().basic_consume(queue, no_ack, *args, **kwargs)
-        if not no_ack:
+        if no_ack:
+            self._unacknowledged.add(queue)
+        else:
+            self._unacknowledged.discard(queue)
             global _live  # noqa: PLW0603  (one consumer a process)
             _live = weakref.ref(self)
             _settle()

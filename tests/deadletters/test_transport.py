@@ -89,3 +89,12 @@ def test_half_a_surrogate_pair_arrives_as_it_was_sent(server, connection):
     assert server.hkeys("unacked") == [message.delivery_tag.encode()]
     message.ack()
     assert not server.exists("unacked")
+
+
+def test_what_nobody_acknowledges_leaves_no_note(server, connection):
+    received = []
+    with Consumer(connection, [Queue(QUEUE)], no_ack=True, callbacks=[lambda body, _message: received.append(body)]):
+        connection.Producer().publish({"n": 1}, routing_key=QUEUE)
+        while not received:
+            connection.drain_events(timeout=10)
+    assert not server.exists("unacked", "unacked_index")
