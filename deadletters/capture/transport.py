@@ -24,7 +24,7 @@ from kombu.utils.json import dumps, loads
 
 from deadletters.capture.quarantine import quarantine
 from deadletters.capture.spool import SpoolError
-from deadletters.capture.unacked import OWNERS
+from deadletters.capture.unacked import OWNERS, give_back
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +108,11 @@ class Channel(stock.Channel):  # type: ignore[misc]
         self._unacknowledged: set[str] = set()
         super().__init__(*args, **kwargs)
 
+    @property
+    def owner(self) -> str:
+        """The worker that takes messages through this channel; empty: no worker."""
+        return getattr(self.qos, "owner", "")
+
     # --- Taking. Names are kombu's: its poller calls them -----------------------------------------------------------
 
     def _brpop_start(self, timeout: float | None = None) -> None:  # noqa: ARG002
@@ -124,8 +129,8 @@ class Channel(stock.Channel):  # type: ignore[misc]
             connection.send_command("BLMOVE", lists[0], lists[0], "RIGHT", "RIGHT", _LOOK_EVERY)
             return
         notes = [self.global_keyprefix + key for key in (self.unacked_key, self.unacked_index_key, OWNERS)]
-        owner = getattr(self.qos, "owner", "")
-        connection.send_command("EVAL", _TAKE, len(notes + lists), *notes, *lists, time.time(), str(uuid.uuid4()), owner)
+        fresh = str(uuid.uuid4())
+        connection.send_command("EVAL", _TAKE, len(notes + lists), *notes, *lists, time.time(), fresh, self.owner)
 
     def _brpop_read(self, **options: Any) -> bool:
         waited = self._idle
@@ -203,6 +208,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
                 settle(delivery_tag, **how)
             except self.connection_errors as problem:
                 logger.warning("message.settled_later", extra={"why": str(problem)})
+                virtual.QoS.ack(self.qos, delivery_tag)  # or its place among the prefetched would stay taken
             else:
                 return
         _owed[delivery_tag] = how.get("requeue", False)
@@ -248,7 +254,8 @@ def _settle() -> None:
     try:
         for tag, requeue in list(_owed.items()):
             if requeue:
-                channel.qos.restore_by_tag(tag)
+                # While this worker was cut off, another one may have given it back, and a third one may be running it.
+                give_back(channel, tag, channel.owner)
             else:
                 channel.qos._remove_from_indices(tag).execute()
             del _owed[tag]

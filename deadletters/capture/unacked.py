@@ -90,7 +90,7 @@ def give_back_unheard(channel: Any, owner: UUID, held: Container[str], seconds: 
     unheard = [tag for tag, name in owners.items() if name == str(owner) and tag not in held]
     taken = [client.zscore(f"{prefix}{channel.unacked_index_key}", tag) for tag in unheard]
     overdue = [tag for tag, at in zip(unheard, taken, strict=True) if at is not None and at < time() - seconds]
-    return sum(_give_back(channel, tag, str(owner)) for tag in overdue)
+    return sum(give_back(channel, tag, str(owner)) for tag in overdue)
 
 
 def unsign(channel: Any, owner: UUID) -> None:
@@ -109,7 +109,7 @@ def restore(channel: Any, is_dead: Callable[[UUID], bool]) -> int:
     """Give back to their queues what dead workers held; returns how many messages. Two at once give each back once."""
     held = _owners(channel)
     dead = {owner for owner in set(held.values()) if is_dead(UUID(owner))}
-    return sum(_give_back(channel, tag, owner) for tag, owner in held.items() if owner in dead)
+    return sum(give_back(channel, tag, owner) for tag, owner in held.items() if owner in dead)
 
 
 def _owners(channel: Any) -> dict[str, str]:
@@ -117,7 +117,9 @@ def _owners(channel: Any) -> dict[str, str]:
     return {bytes_to_str(tag): bytes_to_str(owner) for tag, owner in client.hgetall(f"{prefix}{OWNERS}").items()}
 
 
-def _give_back(channel: Any, tag: str, owner: str) -> bool:
+def give_back(channel: Any, tag: str, owner: str) -> bool:
+    """Put a message back into its queue if it still is `owner`'s (an empty text: nobody's); whether it was."""
+
     def transaction(pipe: Any) -> bool:
         is_its = bytes_to_str(pipe.hget(OWNERS, tag) or b"") == owner
         raw = pipe.hget(channel.unacked_key, tag)

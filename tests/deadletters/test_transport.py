@@ -1,11 +1,15 @@
 """What Redis gives to a worker stays in Redis until the worker has settled it."""
 
+import uuid
+
 import pytest
 import redis
 from django.conf import settings
 from kombu import Connection, Consumer, Queue
 
-from deadletters.capture.transport import Channel
+from config.embedded import Redis, free_port, new_password
+from deadletters.capture import unacked
+from deadletters.capture.transport import Channel, abandon, owed
 from tests.processes import eventually
 
 QUEUE = "transport-test"
@@ -15,7 +19,7 @@ QUEUE = "transport-test"
 def server():
     with redis.Redis.from_url(settings.CELERY_BROKER_URL) as client:
         yield client
-        client.delete(QUEUE, "unacked", "unacked_index")
+        client.delete(QUEUE, "unacked", "unacked_index", unacked.OWNERS)
 
 
 @pytest.fixture
@@ -98,3 +102,54 @@ def test_what_nobody_acknowledges_leaves_no_note(server, connection):
         while not received:
             connection.drain_events(timeout=10)
     assert not server.exists("unacked", "unacked_index")
+
+
+def test_what_another_worker_took_over_meanwhile_is_not_given_back_once_more(server, connection):
+    names, received = [uuid.uuid4(), uuid.uuid4()], []
+    with (
+        Connection(settings.CELERY_BROKER_URL) as first,
+        Connection(settings.CELERY_BROKER_URL) as second,
+        Connection(settings.CELERY_BROKER_URL) as again,
+    ):
+        for taking, name in ((first, names[0]), (second, names[1]), (again, names[0])):
+            unacked.own(taking.default_channel, name)
+        connection.SimpleQueue(QUEUE).put({"n": 1})
+        for taking in (first, second):
+            Consumer(taking, [Queue(QUEUE)], callbacks=[lambda _body, message: received.append(message)]).consume()
+        first.drain_events(timeout=10)
+        # The first one is cut off and taken for dead.
+        unacked.restore(second.default_channel, lambda name: name == names[0])
+        second.drain_events(timeout=10)
+        abandon([first.default_channel], running=())
+        assert owed()
+        Consumer(again, [Queue(f"{QUEUE}-2")]).consume()  # the first one is back
+        assert not owed()
+        assert len(received) == 2
+        assert server.hget(unacked.OWNERS, received[1].delivery_tag).decode() == str(names[1])
+        assert not server.exists(QUEUE)
+        received[1].ack()
+
+
+def test_what_cannot_be_settled_now_takes_no_place_among_the_prefetched(tmp_path):
+    broker = Redis(tmp_path / "redis", port=free_port(), password=new_password())
+    broker.start()
+    try:
+        with Connection(broker.url) as taking:
+            received = []
+            channel = taking.default_channel
+            channel.basic_qos(0, 1)
+            taking.SimpleQueue(QUEUE).put({"n": 1})
+            Consumer(channel, [Queue(QUEUE)], callbacks=[lambda _body, message: received.append(message)]).consume()
+            taking.drain_events(timeout=10)
+            assert not channel.qos.can_consume()
+            broker.stop()
+            received[0].ack()
+            assert owed() == {received[0].delivery_tag}
+            assert channel.qos.can_consume()
+            broker.start()
+            with Connection(broker.url) as again:
+                Consumer(again, [Queue(QUEUE)]).consume()
+                assert not owed()
+                assert not again.default_channel.client.exists("unacked")
+    finally:
+        broker.stop()
