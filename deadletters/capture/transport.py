@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Container, Iterable
 from typing import Any
 
+from django.conf import settings
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as stock
 from kombu.transport.virtual import base as virtual
@@ -156,6 +157,10 @@ class Channel(stock.Channel):  # type: ignore[misc]
     def _deliver(self, key: bytes, item: bytes, tag: bytes) -> None:
         queue = bytes_to_str(key)[len(self.global_keyprefix) :].rsplit(self.sep, 1)[0]
         self._queue_cycle.rotate(queue)
+        if time.monotonic() - self._brpop_sent_at > settings.WORKER_LOST_AFTER / 2:
+            # kombu leaves an answer unread while nothing may be prefetched, and a worker gives back what it took and did not hear of.
+            give_back(self, tag, self.owner)
+            return
         try:
             self.connection._deliver(_payload(item, tag), queue)
         except (NotAMessage, RecursionError) as problem:

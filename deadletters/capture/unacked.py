@@ -117,7 +117,7 @@ def _owners(channel: Any) -> dict[str, str]:
     return {bytes_to_str(tag): bytes_to_str(owner) for tag, owner in client.hgetall(f"{prefix}{OWNERS}").items()}
 
 
-def give_back(channel: Any, tag: str, owner: str) -> bool:
+def give_back(channel: Any, tag: str | bytes, owner: str) -> bool:
     """Put a message back into its queue if it still is `owner`'s (an empty text: nobody's); whether it was."""
 
     def transaction(pipe: Any) -> bool:

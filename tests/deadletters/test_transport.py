@@ -1,5 +1,6 @@
 """What Redis gives to a worker stays in Redis until the worker has settled it."""
 
+import time
 import uuid
 
 import pytest
@@ -128,6 +129,26 @@ def test_what_another_worker_took_over_meanwhile_is_not_given_back_once_more(ser
         assert server.hget(unacked.OWNERS, received[1].delivery_tag).decode() == str(names[1])
         assert not server.exists(QUEUE)
         received[1].ack()
+
+
+def test_an_answer_that_was_left_unread_for_long_is_not_delivered_beside_its_message(server, connection, settings):
+    settings.WORKER_LOST_AFTER = 0.2
+    channel, name, received = connection.default_channel, uuid.uuid4(), []
+    unacked.own(channel, name)
+    connection.SimpleQueue(QUEUE).put({"n": 1})
+    with Consumer(connection, [Queue(QUEUE)], callbacks=[lambda _body, message: received.append(message)]):
+        channel.client.connection = channel.client.connection_pool.get_connection()
+        channel._brpop_start()
+        eventually(lambda: server.llen(QUEUE) == 0, 10, "it is taken")
+        time.sleep(0.3)
+        assert unacked.give_back_unheard(channel, name, held=(), seconds=0.2) == 1
+        channel._brpop_read()
+        assert not received
+        while not received:
+            connection.drain_events(timeout=10)
+    assert len(received) == 1
+    assert not server.exists(QUEUE)
+    received[0].ack()
 
 
 def test_what_cannot_be_settled_now_takes_no_place_among_the_prefetched(tmp_path):
