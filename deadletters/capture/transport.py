@@ -101,6 +101,8 @@ class Channel(stock.Channel):  # type: ignore[misc]
     codecs = {**stock.Channel.codecs, "base64": StrictBase64()}
     # Its connection broke: nothing more goes through it.
     lost = False
+    # The tag of the message that is being delivered: the script has noted it.
+    noted = ""
     # Whether the last look found nothing: the next command waits.
     _idle = False
 
@@ -161,8 +163,9 @@ class Channel(stock.Channel):  # type: ignore[misc]
             # kombu leaves an answer unread while nothing may be prefetched, and a worker gives back what it took and did not hear of.
             give_back(self, tag, self.owner)
             return
+        self.noted = tag.decode(errors="replace")
         try:
-            self.connection._deliver(_payload(item, tag), queue)
+            self.connection._deliver(_payload(item, self.noted), queue)
         except (NotAMessage, RecursionError) as problem:
             try:
                 quarantine(item, queue, problem)
@@ -174,6 +177,8 @@ class Channel(stock.Channel):  # type: ignore[misc]
         else:
             if queue in self._unacknowledged:
                 self.qos._remove_from_indices(tag).execute()
+        finally:
+            self.noted = ""
 
     def _do_restore_message(
         self,
@@ -268,12 +273,12 @@ def _settle() -> None:
         logger.warning("message.settled_later", extra={"why": str(problem), "messages": len(_owed)})
 
 
-def _payload(item: bytes, tag: bytes) -> Any:
+def _payload(item: bytes, tag: str) -> Any:
     try:
         payload = loads(bytes_to_str(item))
     except (ValueError, RecursionError) as problem:
         raise NotAMessage(f"not JSON: {problem}") from problem
     properties = payload.get("properties") if isinstance(payload, dict) else None
-    if not isinstance(properties, dict) or properties.get("delivery_tag") != tag.decode(errors="replace"):
+    if not isinstance(properties, dict) or properties.get("delivery_tag") != tag:
         raise NotAMessage("not a kombu message: it names no delivery tag, exchange and routing key")
     return payload

@@ -35,12 +35,13 @@ class OwnedQoS(transport.QoS):  # type: ignore[misc]  # kombu ships no types
         self.owner = owner
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """The message was taken: kombu's two writes, and the owner, in one transaction."""
-        delivery = message.delivery_info
-        raw = dumps([message._raw, delivery["exchange"], delivery["routing_key"]])
-        with self.pipe_or_acquire() as pipe:
-            pipe.zadd(self.unacked_index_key, {delivery_tag: time()}).hset(self.unacked_key, delivery_tag, raw)
-            pipe.hset(OWNERS, delivery_tag, self.owner).execute()
+        """The message was taken: kombu's two writes, and the owner, in one transaction; none if it was noted as it was taken (transport.py)."""
+        if delivery_tag != self.channel.noted:
+            delivery = message.delivery_info
+            raw = dumps([message._raw, delivery["exchange"], delivery["routing_key"]])
+            with self.pipe_or_acquire() as pipe:
+                pipe.zadd(self.unacked_index_key, {delivery_tag: time()}).hset(self.unacked_key, delivery_tag, raw)
+                pipe.hset(OWNERS, delivery_tag, self.owner).execute()
         virtual.QoS.append(self, message, delivery_tag)
 
     def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:

@@ -105,6 +105,25 @@ def test_what_nobody_acknowledges_leaves_no_note(server, connection):
     assert not server.exists("unacked", "unacked_index")
 
 
+def test_a_message_is_noted_once_as_it_is_taken_or_as_it_is_asked_for(server, connection):
+    channel, name, received = connection.default_channel, uuid.uuid4(), []
+    unacked.own(channel, name)
+    connection.SimpleQueue(QUEUE).put({"n": 1})
+    as_it_came = server.lindex(QUEUE, 0).replace(b", ", b" , ")  # as no serializer writes it
+    server.lset(QUEUE, 0, as_it_came)
+    with Consumer(connection, [Queue(QUEUE)], callbacks=[lambda _body, message: received.append(message)]):
+        connection.drain_events(timeout=10)
+    tag = received[0].delivery_tag
+    assert as_it_came in server.hget("unacked", tag)
+    received[0].requeue()
+    assert not server.exists("unacked", unacked.OWNERS)
+    message = channel.basic_get(QUEUE)
+    assert message.delivery_tag == tag
+    assert server.hget(unacked.OWNERS, tag).decode() == str(name)
+    message.ack()
+    assert not server.exists("unacked", "unacked_index", unacked.OWNERS, QUEUE)
+
+
 def test_what_another_worker_took_over_meanwhile_is_not_given_back_once_more(server, connection):
     names, received = [uuid.uuid4(), uuid.uuid4()], []
     with (
