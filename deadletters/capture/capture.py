@@ -65,7 +65,7 @@ def _stored(record: Record) -> Outcome:
     except (OperationalError, InterfaceError):
         if connection.in_atomic_block:
             raise
-        was_lost = kept is not None and kept.closed  # a lock that outlasts the statement's time is not asked for once more
+        was_lost = kept is not None and kept.closed  # else its time was over: no lock is waited for twice
         connection.close()
         if not was_lost or breaker.is_away():
             breaker.trip()
