@@ -77,7 +77,7 @@ class Envelope:
         delivery = message.delivery_info or {}
         body = message.body
         if isinstance(body, str):
-            body = body.encode("utf-8", "surrogateescape")
+            body = body.encode("utf-8", "surrogatepass")
         return cls(
             headers=headers,
             properties=properties,

@@ -45,7 +45,8 @@ def _is_far(eta: object) -> bool:
         time = eta if isinstance(eta, datetime) else parse_iso8601(str(eta))
     except (ValueError, OverflowError):
         return False  # Celery refuses it
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)) - datetime.now(UTC) > FARTHEST
+    # Before the first year in another time zone: Celery says FAILURE to the result backend, and no more.
+    return time.year == 1 or (time if time.tzinfo else time.replace(tzinfo=UTC)) - datetime.now(UTC) > FARTHEST
 
 
 def _is_deep(level: list[Any]) -> bool:

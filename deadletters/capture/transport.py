@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Container, Iterable
 from typing import Any
 
+from django.conf import settings
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as stock
 from kombu.transport.virtual import base as virtual
@@ -24,7 +25,7 @@ from kombu.utils.json import dumps, loads
 
 from deadletters.capture.quarantine import quarantine
 from deadletters.capture.spool import SpoolError
-from deadletters.capture.unacked import OWNERS
+from deadletters.capture.unacked import OWNERS, give_back
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,10 @@ for i = 4, #KEYS do
   if item then
     local noted, tag, exchange, key = item, ARGV[2], '', KEYS[i]
     local read, message = pcall(cjson.decode, item)
+    if not read then
+      -- Half a surrogate pair, as Python writes it: cjson refuses it. Only read like that, the note has it as it came.
+      read, message = pcall(cjson.decode, (item:gsub('\\\\u[dD][89a-fA-F]%x%x', '\\\\u0020')))
+    end
     local properties = read and type(message) == 'table' and message.properties
     local delivery = type(properties) == 'table' and properties.delivery_info
     if type(delivery) == 'table' and type(properties.delivery_tag) == 'string'
@@ -96,10 +101,20 @@ class Channel(stock.Channel):  # type: ignore[misc]
     codecs = {**stock.Channel.codecs, "base64": StrictBase64()}
     # Its connection broke: nothing more goes through it.
     lost = False
+    # The tag of the message that is being delivered: the script has noted it.
+    noted = ""
     # Whether the last look found nothing: the next command waits.
     _idle = False
-    # What the script of the last look was to call bytes that have no tag.
-    _tag = ""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # The queues whose messages nobody acknowledges: answers to `inspect`, for one.
+        self._unacknowledged: set[str] = set()
+        super().__init__(*args, **kwargs)
+
+    @property
+    def owner(self) -> str:
+        """The worker that takes messages through this channel; empty: no worker."""
+        return getattr(self.qos, "owner", "")
 
     # --- Taking. Names are kombu's: its poller calls them -----------------------------------------------------------
 
@@ -116,10 +131,9 @@ class Channel(stock.Channel):  # type: ignore[misc]
             # From the end of a list to the end of the same list: waits for a message and leaves it where it is.
             connection.send_command("BLMOVE", lists[0], lists[0], "RIGHT", "RIGHT", _LOOK_EVERY)
             return
-        self._tag = str(uuid.uuid4())
         notes = [self.global_keyprefix + key for key in (self.unacked_key, self.unacked_index_key, OWNERS)]
-        owner = getattr(self.qos, "owner", "")
-        connection.send_command("EVAL", _TAKE, len(notes + lists), *notes, *lists, time.time(), self._tag, owner)
+        fresh = str(uuid.uuid4())
+        connection.send_command("EVAL", _TAKE, len(notes + lists), *notes, *lists, time.time(), fresh, self.owner)
 
     def _brpop_read(self, **options: Any) -> bool:
         waited = self._idle
@@ -145,16 +159,26 @@ class Channel(stock.Channel):  # type: ignore[misc]
     def _deliver(self, key: bytes, item: bytes, tag: bytes) -> None:
         queue = bytes_to_str(key)[len(self.global_keyprefix) :].rsplit(self.sep, 1)[0]
         self._queue_cycle.rotate(queue)
+        if time.monotonic() - self._brpop_sent_at > settings.WORKER_LOST_AFTER / 2:
+            # kombu leaves an answer unread while nothing may be prefetched, and a worker gives back what it took and did not hear of.
+            give_back(self, tag, self.owner)
+            return
+        self.noted = tag.decode(errors="replace")
         try:
-            self.connection._deliver(_payload(item, tagged=bytes_to_str(tag) != self._tag), queue)
+            self.connection._deliver(_payload(item, self.noted), queue)
         except (NotAMessage, RecursionError) as problem:
             try:
                 quarantine(item, queue, problem)
             except SpoolError:
                 logger.exception("message.not_quarantined", extra={"queue": queue, "requeued": True})
-                self.qos.restore_by_tag(bytes_to_str(tag))
+                self.qos.restore_by_tag(tag)
             else:
-                self.qos._remove_from_indices(bytes_to_str(tag)).execute()
+                self.qos._remove_from_indices(tag).execute()
+        else:
+            if queue in self._unacknowledged:
+                self.qos._remove_from_indices(tag).execute()
+        finally:
+            self.noted = ""
 
     def _do_restore_message(
         self,
@@ -173,7 +197,10 @@ class Channel(stock.Channel):  # type: ignore[misc]
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:  # noqa: FBT001
         consumed = super().basic_consume(queue, no_ack, *args, **kwargs)
-        if not no_ack:
+        if no_ack:
+            self._unacknowledged.add(queue)
+        else:
+            self._unacknowledged.discard(queue)
             global _live  # noqa: PLW0603  (one consumer a process)
             _live = weakref.ref(self)
             _settle()
@@ -191,6 +218,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
                 settle(delivery_tag, **how)
             except self.connection_errors as problem:
                 logger.warning("message.settled_later", extra={"why": str(problem)})
+                virtual.QoS.ack(self.qos, delivery_tag)  # or its place among the prefetched would stay taken
             else:
                 return
         _owed[delivery_tag] = how.get("requeue", False)
@@ -236,7 +264,8 @@ def _settle() -> None:
     try:
         for tag, requeue in list(_owed.items()):
             if requeue:
-                channel.qos.restore_by_tag(tag)
+                # While this worker was cut off, another one may have given it back, and a third one may be running it.
+                give_back(channel, tag, channel.owner)
             else:
                 channel.qos._remove_from_indices(tag).execute()
             del _owed[tag]
@@ -244,11 +273,12 @@ def _settle() -> None:
         logger.warning("message.settled_later", extra={"why": str(problem), "messages": len(_owed)})
 
 
-def _payload(item: bytes, *, tagged: bool) -> Any:
+def _payload(item: bytes, tag: str) -> Any:
     try:
         payload = loads(bytes_to_str(item))
     except (ValueError, RecursionError) as problem:
         raise NotAMessage(f"not JSON: {problem}") from problem
-    if not tagged:
+    properties = payload.get("properties") if isinstance(payload, dict) else None
+    if not isinstance(properties, dict) or properties.get("delivery_tag") != tag:
         raise NotAMessage("not a kombu message: it names no delivery tag, exchange and routing key")
     return payload

@@ -35,12 +35,13 @@ class OwnedQoS(transport.QoS):  # type: ignore[misc]  # kombu ships no types
         self.owner = owner
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """The message was taken: kombu's two writes, and the owner, in one transaction."""
-        delivery = message.delivery_info
-        raw = dumps([message._raw, delivery["exchange"], delivery["routing_key"]])
-        with self.pipe_or_acquire() as pipe:
-            pipe.zadd(self.unacked_index_key, {delivery_tag: time()}).hset(self.unacked_key, delivery_tag, raw)
-            pipe.hset(OWNERS, delivery_tag, self.owner).execute()
+        """The message was taken: kombu's two writes, and the owner, in one transaction; none if it was noted as it was taken (transport.py)."""
+        if delivery_tag != self.channel.noted:
+            delivery = message.delivery_info
+            raw = dumps([message._raw, delivery["exchange"], delivery["routing_key"]])
+            with self.pipe_or_acquire() as pipe:
+                pipe.zadd(self.unacked_index_key, {delivery_tag: time()}).hset(self.unacked_key, delivery_tag, raw)
+                pipe.hset(OWNERS, delivery_tag, self.owner).execute()
         virtual.QoS.append(self, message, delivery_tag)
 
     def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
@@ -90,7 +91,7 @@ def give_back_unheard(channel: Any, owner: UUID, held: Container[str], seconds: 
     unheard = [tag for tag, name in owners.items() if name == str(owner) and tag not in held]
     taken = [client.zscore(f"{prefix}{channel.unacked_index_key}", tag) for tag in unheard]
     overdue = [tag for tag, at in zip(unheard, taken, strict=True) if at is not None and at < time() - seconds]
-    return sum(_give_back(channel, tag, str(owner)) for tag in overdue)
+    return sum(give_back(channel, tag, str(owner)) for tag in overdue)
 
 
 def unsign(channel: Any, owner: UUID) -> None:
@@ -109,7 +110,7 @@ def restore(channel: Any, is_dead: Callable[[UUID], bool]) -> int:
     """Give back to their queues what dead workers held; returns how many messages. Two at once give each back once."""
     held = _owners(channel)
     dead = {owner for owner in set(held.values()) if is_dead(UUID(owner))}
-    return sum(_give_back(channel, tag, owner) for tag, owner in held.items() if owner in dead)
+    return sum(give_back(channel, tag, owner) for tag, owner in held.items() if owner in dead)
 
 
 def _owners(channel: Any) -> dict[str, str]:
@@ -117,7 +118,9 @@ def _owners(channel: Any) -> dict[str, str]:
     return {bytes_to_str(tag): bytes_to_str(owner) for tag, owner in client.hgetall(f"{prefix}{OWNERS}").items()}
 
 
-def _give_back(channel: Any, tag: str, owner: str) -> bool:
+def give_back(channel: Any, tag: str | bytes, owner: str) -> bool:
+    """Put a message back into its queue if it still is `owner`'s (an empty text: nobody's); whether it was."""
+
     def transaction(pipe: Any) -> bool:
         is_its = bytes_to_str(pipe.hget(OWNERS, tag) or b"") == owner
         raw = pipe.hget(channel.unacked_key, tag)

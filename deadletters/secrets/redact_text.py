@@ -139,7 +139,8 @@ def _value(text: str, start: int, name: str, closings: Mapping[int, int]) -> tup
             group = next(key for key in ("inner", "in") if key in match.re.groupindex and match.start(key) >= 0)
             return match[group], match.start(group), match.end(group)
     if text[start] in _OPENING:
-        end = closings.get(start) or text.find("\n", start)  # to the line's end where it is never closed: a text that was cut
+        # To the line's end where it is never closed: a text that was cut.
+        end = closings.get(start) or text.find("\n", start)
         end = len(text) if end < 0 else end
         return text[start:end], start, end
     pattern = _LINE if name.casefold().endswith(_TO_THE_END) else _BARE

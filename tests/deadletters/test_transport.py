@@ -1,11 +1,16 @@
 """What Redis gives to a worker stays in Redis until the worker has settled it."""
 
+import time
+import uuid
+
 import pytest
 import redis
 from django.conf import settings
 from kombu import Connection, Consumer, Queue
 
-from deadletters.capture.transport import Channel
+from config.embedded import Redis, free_port, new_password
+from deadletters.capture import unacked
+from deadletters.capture.transport import Channel, abandon, owed
 from tests.processes import eventually
 
 QUEUE = "transport-test"
@@ -15,7 +20,7 @@ QUEUE = "transport-test"
 def server():
     with redis.Redis.from_url(settings.CELERY_BROKER_URL) as client:
         yield client
-        client.delete(QUEUE, "unacked", "unacked_index")
+        client.delete(QUEUE, "unacked", "unacked_index", unacked.OWNERS)
 
 
 @pytest.fixture
@@ -89,3 +94,102 @@ def test_half_a_surrogate_pair_arrives_as_it_was_sent(server, connection):
     assert server.hkeys("unacked") == [message.delivery_tag.encode()]
     message.ack()
     assert not server.exists("unacked")
+
+
+def test_what_nobody_acknowledges_leaves_no_note(server, connection):
+    received = []
+    with Consumer(connection, [Queue(QUEUE)], no_ack=True, callbacks=[lambda body, _message: received.append(body)]):
+        connection.Producer().publish({"n": 1}, routing_key=QUEUE)
+        while not received:
+            connection.drain_events(timeout=10)
+    assert not server.exists("unacked", "unacked_index")
+
+
+def test_a_message_is_noted_once_as_it_is_taken_or_as_it_is_asked_for(server, connection):
+    channel, name, received = connection.default_channel, uuid.uuid4(), []
+    unacked.own(channel, name)
+    connection.SimpleQueue(QUEUE).put({"n": 1})
+    as_it_came = server.lindex(QUEUE, 0).replace(b", ", b" , ")  # as no serializer writes it
+    server.lset(QUEUE, 0, as_it_came)
+    with Consumer(connection, [Queue(QUEUE)], callbacks=[lambda _body, message: received.append(message)]):
+        connection.drain_events(timeout=10)
+    tag = received[0].delivery_tag
+    assert as_it_came in server.hget("unacked", tag)
+    received[0].requeue()
+    assert not server.exists("unacked", unacked.OWNERS)
+    message = channel.basic_get(QUEUE)
+    assert message.delivery_tag == tag
+    assert server.hget(unacked.OWNERS, tag).decode() == str(name)
+    message.ack()
+    assert not server.exists("unacked", "unacked_index", unacked.OWNERS, QUEUE)
+
+
+def test_what_another_worker_took_over_meanwhile_is_not_given_back_once_more(server, connection):
+    names, received = [uuid.uuid4(), uuid.uuid4()], []
+    with (
+        Connection(settings.CELERY_BROKER_URL) as first,
+        Connection(settings.CELERY_BROKER_URL) as second,
+        Connection(settings.CELERY_BROKER_URL) as again,
+    ):
+        for taking, name in ((first, names[0]), (second, names[1]), (again, names[0])):
+            unacked.own(taking.default_channel, name)
+        connection.SimpleQueue(QUEUE).put({"n": 1})
+        for taking in (first, second):
+            Consumer(taking, [Queue(QUEUE)], callbacks=[lambda _body, message: received.append(message)]).consume()
+        first.drain_events(timeout=10)
+        # The first one is cut off and taken for dead.
+        unacked.restore(second.default_channel, lambda name: name == names[0])
+        second.drain_events(timeout=10)
+        abandon([first.default_channel], running=())
+        assert owed()
+        Consumer(again, [Queue(f"{QUEUE}-2")]).consume()  # the first one is back
+        assert not owed()
+        assert len(received) == 2
+        assert server.hget(unacked.OWNERS, received[1].delivery_tag).decode() == str(names[1])
+        assert not server.exists(QUEUE)
+        received[1].ack()
+
+
+def test_an_answer_that_was_left_unread_for_long_is_not_delivered_beside_its_message(server, connection, settings):
+    settings.WORKER_LOST_AFTER = 0.2
+    channel, name, received = connection.default_channel, uuid.uuid4(), []
+    unacked.own(channel, name)
+    connection.SimpleQueue(QUEUE).put({"n": 1})
+    with Consumer(connection, [Queue(QUEUE)], callbacks=[lambda _body, message: received.append(message)]):
+        channel.client.connection = channel.client.connection_pool.get_connection()
+        channel._brpop_start()
+        eventually(lambda: server.llen(QUEUE) == 0, 10, "it is taken")
+        time.sleep(0.3)
+        assert unacked.give_back_unheard(channel, name, held=(), seconds=0.2) == 1
+        channel._brpop_read()
+        assert not received
+        while not received:
+            connection.drain_events(timeout=10)
+    assert len(received) == 1
+    assert not server.exists(QUEUE)
+    received[0].ack()
+
+
+def test_what_cannot_be_settled_now_takes_no_place_among_the_prefetched(tmp_path):
+    broker = Redis(tmp_path / "redis", port=free_port(), password=new_password())
+    broker.start()
+    try:
+        with Connection(broker.url) as taking:
+            received = []
+            channel = taking.default_channel
+            channel.basic_qos(0, 1)
+            taking.SimpleQueue(QUEUE).put({"n": 1})
+            Consumer(channel, [Queue(QUEUE)], callbacks=[lambda _body, message: received.append(message)]).consume()
+            taking.drain_events(timeout=10)
+            assert not channel.qos.can_consume()
+            broker.stop()
+            received[0].ack()
+            assert owed() == {received[0].delivery_tag}
+            assert channel.qos.can_consume()
+            broker.start()
+            with Connection(broker.url) as again:
+                Consumer(again, [Queue(QUEUE)]).consume()
+                assert not owed()
+                assert not again.default_channel.client.exists("unacked")
+    finally:
+        broker.stop()

@@ -148,7 +148,9 @@ def test_a_death_that_no_letter_can_be_made_of_is_told_and_its_message_kept(tmp_
         current_app.tasks["tests.misruled.early"].apply_async(queue="misruled")
         worker.wait_for("dead_letter.lost")
         late = tasks.misruled.apply_async(queue="misruled")
-        eventually(lambda: worker.output.count(f"tests.misruled[{late.id}] received") > 1, what="it is back in its queue")
+        eventually(
+            lambda: worker.output.count(f"tests.misruled[{late.id}] received") > 1, what="it is back in its queue"
+        )
         assert "dead_letter.not_stored" in worker.output
         assert worker.alive
     finally:

@@ -151,11 +151,13 @@ def test_what_never_became_a_task_is_masked_too(sealing, settings):
                 body, routing_key="sealed", exchange="", content_type=kind, content_encoding="utf-8", headers=about
             )
     letters = eventually(lambda: (found := list(DeadLetter.objects.all())) and len(found) == 6 and found)
-    assert echo.apply_async(["the last"], queue="sealed").get(timeout=30) == "the last"  # everything before it is logged
+    # With it everything before it is logged.
+    assert echo.apply_async(["the last"], queue="sealed").get(timeout=30) == "the last"
     assert "tests.nobody_knows" in sealing.output
     assert seen(sealing.output) == []
-    assert {letter.cause for letter in letters} >= {Cause.UNKNOWN_TASK, Cause.UNKNOWN_MESSAGE, Cause.INVALID, Cause.UNDECODABLE}
+    causes = {Cause.UNKNOWN_TASK, Cause.UNKNOWN_MESSAGE, Cause.INVALID, Cause.UNDECODABLE}
+    assert causes == {letter.cause for letter in letters}
     with override_settings(DEADLETTERS_KEYS=[KEY]):
         assert all(seen(Envelope.of(letter).body.decode()) for letter in letters)
-        shown = [masked(letter) for letter in letters if letter.cause == Cause.UNKNOWN_TASK or "password" in Envelope.of(letter).body.decode()]
-        assert [seen(json.dumps(asdict(each))) for each in shown] == [[], [], []]
+        named = [letter for letter in letters if "password" in Envelope.of(letter).body.decode()]
+        assert [seen(json.dumps(asdict(masked(letter)))) for letter in named] == [[], [], []]

@@ -151,6 +151,7 @@ def nested(levels):
         message(task=..., deep=nested(700)),
         {**message(), "properties": {**message()["properties"], "deep": nested(700)}},
         message(eta="9999-12-31T00:00:00+00:00"),
+        message(eta="0001-01-01T00:00:00+14:00"),
         message(eta="whenever"),
         message(expires="never"),
         {**message(), "headers": ["a", "list"]},
