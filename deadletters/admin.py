@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from deadletters.console import act_admin, redrive_admin  # noqa: F401  (they register theirs)
 from deadletters.console.dialog import asked
-from deadletters.console.doors import REFUSALS, by, origin
+from deadletters.console.doors import REFUSALS, by, origin, written
 from deadletters.console.error_admin import ErrorViews
 from deadletters.console.errors import count_open_errors
 from deadletters.console.letter_admin import LetterViews
@@ -169,7 +169,7 @@ class DeadLetterAdmin(LetterViews, ErrorViews):
         if "reason" in request.POST:
             about = {"origin": origin(request), "subject": _subject(request)}
             try:
-                done = discard_many(letters, by=by(request), reason=request.POST["reason"], **about)
+                done = discard_many(letters, by=by(request), reason=written(request), **about)
             except REFUSALS as refusal:
                 messages.error(request, str(refusal))
             else:
