@@ -1,18 +1,22 @@
 """Errors, redrives and edits in the console: who may, what is asked, what is refused."""
 
 import json
+import threading
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import connection, transaction
 from django.test import Client
 
 from deadletters.envelope import Envelope
 from deadletters.models import Act, DeadLetter, ErrorGroup, Event, Original, Redrive, RedriveItem, State
 from deadletters.redrive import redrive
 from deadletters.redrive.drive import driver_of
+from deadletters.replay import discard
 from deadletters.secrets.seal import new_key
 from deadletters.selection import Selection
 from tests.deadletters.letters import letter
+from tests.processes import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -109,6 +113,25 @@ def test_many_are_discarded_and_restored_with_one_act_each(admin_client):
     admin_client.post(LIST + "?state=discarded", {**ids, "action": "restore_letters"})
     assert set(DeadLetter.objects.values_list("state", flat=True)) == {"open"}
     assert [(act.verb, act.number) for act in Act.objects.order_by("id")] == [("discarded", 3), ("restored", 3)]
+
+
+def test_many_are_discarded_in_batches_and_what_dies_meanwhile_stays_open(monkeypatch):
+    monkeypatch.setattr(discard, "_BATCH", 2)
+    made = [letter(number) for number in range(5)]
+
+    def discarded():
+        discard.discard_many(DeadLetter.objects.open(), by=None, reason="old")
+        connection.close()
+
+    thread = threading.Thread(target=discarded)
+    with transaction.atomic():
+        DeadLetter.objects.select_for_update().get(pk=made[3].pk)
+        thread.start()
+        eventually(lambda: DeadLetter.objects.filter(state=State.DISCARDED).count() == 2)
+        later = letter(0)
+    thread.join()
+    assert set(DeadLetter.objects.open()) == {later}
+    assert list(Act.objects.order_by("id").values_list("number", flat=True)) == [2, 2, 1]
 
 
 @pytest.mark.parametrize(
