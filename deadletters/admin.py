@@ -143,9 +143,9 @@ class DeadLetterAdmin(LetterViews, ErrorViews):
         """All that match: ask how. Ticked ones: start a redrive of them."""
         if request.POST.get("select_across") == "1":
             return HttpResponseRedirect(f"{reverse('admin:deadletters_redrive_new')}?{request.GET.urlencode()}")
-        ids = tuple(request.POST.getlist("_selected_action"))
+        numbers = tuple(map(int, request.POST.getlist("_selected_action")))
         try:
-            redrive = start(Selection(ids=ids), by=by(request), origin=origin(request))
+            redrive = start(Selection(numbers=numbers), by=by(request), origin=origin(request))
         except REFUSALS as refusal:
             messages.warning(request, str(refusal))
             return None
@@ -155,7 +155,7 @@ class DeadLetterAdmin(LetterViews, ErrorViews):
         )
         said = ngettext("%d dead letter was sent again", "%d dead letters were sent again", redrive.sent) % redrive.sent
         messages.success(request, format_html("{} ({}).", said, link))
-        if left := len(ids) - redrive.sent:
+        if left := len(numbers) - redrive.sent:
             messages.warning(request, _("%d not sent: no longer open, or skipped; the redrive says why.") % left)
         return None
 
