@@ -47,12 +47,11 @@ class Selection:
             TooShort: the text is in nearly everything.
         """
         letters = DeadLetter.objects.all()
-        if self.numbers:
-            letters = letters.filter(pk__in=self.numbers)
         if self.ids:
             numbers = [int(value) for value in self.ids if value.isdecimal() and len(value) < 19]
             letters = letters.filter(Q(pk__in=numbers) | Q(task_id__in=self.ids))
         for field, values in (
+            ("pk", self.numbers),
             ("state", self.states),
             ("task_name", self.tasks),
             ("cause", self.causes),

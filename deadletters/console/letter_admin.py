@@ -73,7 +73,7 @@ class LetterViews(BigTableAdmin):
         """The same page with the payload as it is. No cache keeps it (admin_view says so), and a reload asks again."""
         require(self.has_payload_permission(request))
         letter = get_object_or_404(DeadLetter, pk=pk)
-        return self._letter(request, letter, payload.read(letter, by=by(request)))
+        return self._letter(request, letter, payload.read(letter, by=by(request), origin=origin(request)))
 
     def _letter(self, request: HttpRequest, letter: DeadLetter, read: payload.Payload | None = None) -> HttpResponse:
         # The workers are asked beside the page, not before it; without JavaScript on request.
