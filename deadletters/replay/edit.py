@@ -14,13 +14,14 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from kombu.utils.json import dumps, loads
+from kombu.utils.json import dumps
 
 from deadletters import audit
 from deadletters.distinct import distinct_values
-from deadletters.envelope import NOT_BEFORE, Arguments, Envelope, NoEnvelope, clean
+from deadletters.envelope import NOT_BEFORE, Arguments, Envelope, NoEnvelope
 from deadletters.models import Act, DeadLetter, Event, Original
 from deadletters.replay.claim import claim
+from deadletters.replay.edit_json import as_json, read
 from deadletters.replay.preflight import misfit
 from deadletters.replay.replay import NotReplayable, send
 from deadletters.secrets.redact import redactor, restore
@@ -160,22 +161,12 @@ def fields(letter: DeadLetter) -> list[Field] | None:
     return [
         Field(
             name=name,
-            value=_readable(bound[name]) if name in bound else "",
+            value=as_json(bound[name], indent=None) if name in bound else "",
             hint=_hint(parameter),
             required=parameter.default is parameter.empty,
         )
         for name, parameter in signature.parameters.items()
     ]
-
-
-def as_json(value: Any) -> str:
-    """A value as people edit it; what JSON lacks (dates, decimals) is marked with its type, and comes back as what it was."""
-    return _readable(value, indent=2)
-
-
-def _readable(value: Any, **how: Any) -> str:
-    """JSON with the letters of all languages; half of a surrogate pair, which no page can carry, stays an escape."""
-    return clean(dumps(value, default_kwargs={"ensure_ascii": False, **how}))
 
 
 def known_queues() -> list[str]:
@@ -245,22 +236,9 @@ def _store(letter: DeadLetter, edit: Edit, embed: dict[str, Any]) -> None:
     letter.save(update_fields=list(_PAYLOAD))
 
 
-def _read(text: str) -> Any:
-    """What JSON says.
-
-    Raises:
-        ValueError: it is none, or a value is not of the type that it is marked with.
-    """
-    try:
-        return loads(text)
-    except (ArithmeticError, AttributeError, LookupError, TypeError) as problem:
-        # Of a marked type's own constructor: no decimal, no date.
-        raise ValueError(_("a marked value is not of its type (%s)") % problem) from None
-
-
 def _json(name: str, text: str, kind: type[Any]) -> Any:
     try:
-        value = _read(text.strip() or ("[]" if kind is list else "{}"))
+        value = read(text.strip() or ("[]" if kind is list else "{}"))
     except ValueError as problem:
         raise BadEdit(name, _("%(name)s is no JSON: %(problem)s") % {"name": name, "problem": problem}) from None
     if not isinstance(value, kind):
@@ -284,7 +262,7 @@ def _from_fields(letter: DeadLetter, posted: Mapping[str, str]) -> tuple[list[An
             positional = min(positional, place)
             continue
         try:
-            value = _read(text)
+            value = read(text)
         except ValueError:
             raise BadEdit(f"p_{name}", _("%s is no JSON; a text stands in double quotes.") % name) from None
         if place < positional and parameter.kind is not parameter.KEYWORD_ONLY:
