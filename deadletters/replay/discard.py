@@ -142,5 +142,5 @@ def _move(ids: list[int], step: _Step, by: User | None, reason: str) -> int:
 
 def _fail(ids: list[int]) -> None:
     fault("discard.committed")
-    for letter in DeadLetter.objects.filter(pk__in=ids).order_by("pk"):
+    for letter in DeadLetter.objects.filter(pk__in=ids).order_by("pk").iterator(chunk_size=100):  # bodies may be large
         fail_taken_back(letter)
