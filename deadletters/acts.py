@@ -17,6 +17,7 @@ class Act(models.Model):
         EDITED = "edited", _("Edited and replayed")
         DISCARDED = "discarded", _("Discarded")
         RESTORED = "restored", _("Restored")
+        PAYLOAD_READ = "payload_read", _("Read a payload")
         REDRIVE_STARTED = "redrive_started", _("Started a redrive")
         REDRIVE_PAUSED = "redrive_paused", _("Paused a redrive")
         REDRIVE_RESUMED = "redrive_resumed", _("Resumed a redrive")

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from deadletters.console import act_admin, redrive_admin  # noqa: F401  (they register theirs)
 from deadletters.console.dialog import asked
-from deadletters.console.doors import REFUSALS, by, origin
+from deadletters.console.doors import REFUSALS, by, origin, written
 from deadletters.console.error_admin import ErrorViews
 from deadletters.console.errors import count_open_errors
 from deadletters.console.letter_admin import LetterViews
@@ -143,9 +143,9 @@ class DeadLetterAdmin(LetterViews, ErrorViews):
         """All that match: ask how. Ticked ones: start a redrive of them."""
         if request.POST.get("select_across") == "1":
             return HttpResponseRedirect(f"{reverse('admin:deadletters_redrive_new')}?{request.GET.urlencode()}")
-        ids = tuple(request.POST.getlist("_selected_action"))
+        numbers = tuple(map(int, request.POST.getlist("_selected_action")))
         try:
-            redrive = start(Selection(ids=ids), by=by(request), origin=origin(request))
+            redrive = start(Selection(numbers=numbers), by=by(request), origin=origin(request))
         except REFUSALS as refusal:
             messages.warning(request, str(refusal))
             return None
@@ -155,7 +155,7 @@ class DeadLetterAdmin(LetterViews, ErrorViews):
         )
         said = ngettext("%d dead letter was sent again", "%d dead letters were sent again", redrive.sent) % redrive.sent
         messages.success(request, format_html("{} ({}).", said, link))
-        if left := len(ids) - redrive.sent:
+        if left := len(numbers) - redrive.sent:
             messages.warning(request, _("%d not sent: no longer open, or skipped; the redrive says why.") % left)
         return None
 
@@ -169,7 +169,7 @@ class DeadLetterAdmin(LetterViews, ErrorViews):
         if "reason" in request.POST:
             about = {"origin": origin(request), "subject": _subject(request)}
             try:
-                done = discard_many(letters, by=by(request), reason=request.POST["reason"], **about)
+                done = discard_many(letters, by=by(request), reason=written(request), **about)
             except REFUSALS as refusal:
                 messages.error(request, str(refusal))
             else:

@@ -22,7 +22,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 class Selection:
     """Letters by what they are. Empty fields ask for nothing; several fields must all hold, several values of one field one of them."""
 
-    ids: tuple[str, ...] = ()  # letters' numbers or task ids
+    numbers: tuple[int, ...] = ()  # the letters' own
+    ids: tuple[str, ...] = ()  # numbers or task ids, as people type them
     states: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     causes: tuple[str, ...] = ()
@@ -37,9 +38,7 @@ class Selection:
     @property
     def empty(self) -> bool:
         """Whether it means every letter there is, whatever its state."""
-        return not any(
-            (self.ids, self.tasks, self.causes, self.queues, self.error, self.since, self.until, self.text, self.root)
-        )
+        return not any(value for name, value in asdict(self).items() if name != "states")
 
     def letters(self) -> DeadLetterQuerySet:
         """The letters, newest first, without their heavy columns.
@@ -52,6 +51,7 @@ class Selection:
             numbers = [int(value) for value in self.ids if value.isdecimal() and len(value) < 19]
             letters = letters.filter(Q(pk__in=numbers) | Q(task_id__in=self.ids))
         for field, values in (
+            ("pk", self.numbers),
             ("state", self.states),
             ("task_name", self.tasks),
             ("cause", self.causes),
@@ -87,8 +87,9 @@ class Selection:
 
     def in_words(self) -> str:
         """For the person who is asked whether this is meant, and for the audit trail."""
+        named = (*map(str, self.numbers), *self.ids)
         words = [
-            _("%(number)d named letters") % {"number": len(self.ids)} if len(self.ids) > 3 else ", ".join(self.ids),
+            _("%(number)d named letters") % {"number": len(named)} if len(named) > 3 else ", ".join(named),
             _("task %s") % _or(self.tasks) if self.tasks else "",
             _("cause %s") % _or(tuple(str(Cause(cause).label) for cause in self.causes)) if self.causes else "",
             _("queue %s") % _or(self.queues) if self.queues else "",

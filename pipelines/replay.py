@@ -20,9 +20,9 @@ def replay_dead(run: Run, *, by: User, origin: str = "", tasks: Collection[str] 
     letters = runs.letters(run).filter(state=State.OPEN)
     if tasks is not None:
         letters = letters.filter(task_id__in=tasks)
-    ids = tuple(str(pk) for pk in letters.order_by("pk").values_list("pk", flat=True))
-    if not ids:
+    numbers = tuple(letters.order_by("pk").values_list("pk", flat=True))
+    if not numbers:
         raise redrive.NotRedrivable
-    started = redrive.start(Selection(ids=ids), by=by, reason=str(run), origin=origin)
+    started = redrive.start(Selection(numbers=numbers), by=by, reason=str(run), origin=origin)
     tend.launch(started)
     return started

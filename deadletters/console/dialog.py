@@ -1,5 +1,6 @@
 """What is asked before many letters are replayed: the filter in words, a dry run of a part of them, and sensible conditions."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,8 +71,8 @@ def asked(given: Mapping[str, str]) -> tuple[Selection, int | None]:
             parts[_LISTS[name]] = (value,)
         elif name in _TEXTS:
             parts[_TEXTS[name]] = value
-        elif name == "ids":
-            parts["ids"] = tuple(one for one in value.split(",") if one.isdecimal())
+        elif name == "ids" and re.fullmatch(r"\d{1,18}(,\d{1,18})*", value, re.ASCII):
+            parts["numbers"] = tuple(map(int, value.split(",")))
         elif name == "age" and value in AgeFilter.ages:
             parts["since"] = timezone.now() - AgeFilter.ages[value][1]
         elif name == "since" and (moment := parse_datetime(value)):
@@ -117,8 +118,8 @@ def _hidden(selection: Selection) -> list[tuple[str, str]]:
     """The selection as fields of the form; a moment instead of an age, so that it stays the one that was asked for."""
     found = [(name, getattr(selection, part)[0]) for name, part in _LISTS.items() if getattr(selection, part)]
     found += [(name, getattr(selection, part)) for name, part in _TEXTS.items() if getattr(selection, part)]
-    if selection.ids:
-        found.append(("ids", ",".join(selection.ids)))
+    if selection.numbers:
+        found.append(("ids", ",".join(map(str, selection.numbers))))
     if selection.since:
         found.append(("since", selection.since.isoformat()))
     return found

@@ -33,6 +33,11 @@ def by(request: HttpRequest) -> User:
     return request.user
 
 
+def written(request: HttpRequest, name: str = "reason") -> str:
+    """What the person wrote: the reason, a note. Without NUL, which PostgreSQL does not take."""
+    return request.POST.get(name, "").replace("\x00", "")
+
+
 def origin(request: HttpRequest) -> str:
     """Where the act came from, for the audit trail."""
     return f"{request.path} ({request.META.get('REMOTE_ADDR', '?')})"

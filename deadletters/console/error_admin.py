@@ -10,7 +10,7 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
-from deadletters.console.doors import by, do, origin, require
+from deadletters.console.doors import by, do, origin, require, written
 from deadletters.console.errors import count_open_errors, error_page, open_errors
 from deadletters.console.listing import BigTableAdmin, TooBroad, patience
 from deadletters.console.sparkline import sparkline
@@ -86,7 +86,7 @@ class ErrorViews(BigTableAdmin):
         require(self.has_triage_permission(request))
         group, who, where = get_object_or_404(ErrorGroup, pk=fingerprint), by(request), origin(request)
         if act == "note":
-            note = request.POST.get("note", "")
+            note = written(request, "note")
             return do(request, lambda: triage.annotate(group, note, by=who, origin=where), _("The note is written."))
         if act == "assign":
             name = request.POST.get("assignee", "")
@@ -98,5 +98,5 @@ class ErrorViews(BigTableAdmin):
         verb, said = _ACTS.get(act, (None, ""))
         require(verb is not None)
         assert verb is not None
-        reason = request.POST.get("reason", "")
+        reason = written(request)
         return do(request, lambda: verb(group, by=who, reason=reason, origin=where), _(said))

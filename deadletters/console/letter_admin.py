@@ -11,7 +11,7 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from deadletters.console.doors import REFUSALS, by, do, origin, require
+from deadletters.console.doors import REFUSALS, by, do, origin, require, written
 from deadletters.console.listing import BigTableAdmin
 from deadletters.console.page import page_of
 from deadletters.models import DeadLetter, State
@@ -73,7 +73,7 @@ class LetterViews(BigTableAdmin):
         """The same page with the payload as it is. No cache keeps it (admin_view says so), and a reload asks again."""
         require(self.has_payload_permission(request))
         letter = get_object_or_404(DeadLetter, pk=pk)
-        return self._letter(request, letter, payload.read(letter, by=by(request)))
+        return self._letter(request, letter, payload.read(letter, by=by(request), origin=origin(request)))
 
     def _letter(self, request: HttpRequest, letter: DeadLetter, read: payload.Payload | None = None) -> HttpResponse:
         # The workers are asked beside the page, not before it; without JavaScript on request.
@@ -102,14 +102,14 @@ class LetterViews(BigTableAdmin):
     def replay_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Send one letter again."""
         require(self.has_replay_permission(request))
-        letter, reason = get_object_or_404(DeadLetter, pk=pk), request.POST.get("reason", "")
+        letter, reason = get_object_or_404(DeadLetter, pk=pk), written(request)
         done = _("%s was sent again.") % letter.task_name
         return do(request, lambda: replay(letter, by=by(request), reason=reason, origin=origin(request)), done)
 
     def discard_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Give up on one letter."""
         require(self.has_discard_permission(request))
-        letter, reason = get_object_or_404(DeadLetter, pk=pk), request.POST.get("reason", "")
+        letter, reason = get_object_or_404(DeadLetter, pk=pk), written(request)
         done = _("%s was discarded.") % letter.task_name
         return do(request, lambda: discard(letter, by=by(request), reason=reason, origin=origin(request)), done)
 
@@ -126,16 +126,17 @@ class LetterViews(BigTableAdmin):
         there = reverse("admin:deadletters_deadletter_change", args=[pk])
         try:
             if request.method == "POST":
-                wanted, reason = edit.parse(letter, request.POST.dict()), request.POST.get("reason", "")
-                edit.edit_and_replay(letter, wanted, by=by(request), reason=reason, origin=origin(request))
-                messages.success(request, _("%s was sent again, edited.") % letter.task_name)
-                return HttpResponseRedirect(there)
-            form = edit.form_of(letter)
-        except edit.BadEdit as refusal:
-            if request.method != "POST":
-                messages.warning(request, str(refusal))
-                return HttpResponseRedirect(there)
-            problem, form = refusal, edit.form_of(letter, request.POST.dict())
+                try:
+                    wanted = edit.parse(letter, request.POST.dict())
+                    edit.edit_and_replay(
+                        letter, wanted, by=by(request), reason=written(request), origin=origin(request)
+                    )
+                except edit.BadEdit as refusal:
+                    problem = refusal
+                else:
+                    messages.success(request, _("%s was sent again, edited.") % letter.task_name)
+                    return HttpResponseRedirect(there)
+            form = edit.form_of(letter, request.POST.dict())
         except REFUSALS as refusal:
             messages.warning(request, str(refusal))
             return HttpResponseRedirect(there)

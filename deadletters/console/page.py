@@ -15,6 +15,7 @@ from deadletters.audit import acts_of
 from deadletters.causes import HELP
 from deadletters.console import traceback
 from deadletters.console.listing import Count, count
+from deadletters.envelope import clean
 from deadletters.models import Act, Cause, DeadLetter, ErrorGroup, Event, Redrive, RedriveItem, State
 from deadletters.replay.workflow import sets_free
 from deadletters.secrets.payload import Payload, masked
@@ -120,7 +121,7 @@ def _sent(redrive: Redrive) -> Sent:
 
 
 def _pretty(value: Any) -> SafeString:
-    return traceback.coloured_json(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    return traceback.coloured_json(clean(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
 
 
 def _run_url(task_id: str) -> str | None:

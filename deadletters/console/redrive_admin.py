@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from deadletters.console.dialog import Dialog, asked, dialog_of
-from deadletters.console.doors import REFUSALS, by, do, origin, require
+from deadletters.console.doors import REFUSALS, by, do, origin, require, written
 from deadletters.console.listing import BigTableAdmin, TooBroad, age_filter, patience
 from deadletters.console.redrive_page import page_of
 from deadletters.models import Redrive
@@ -120,16 +120,17 @@ class RedriveAdmin(BigTableAdmin):
         try:
             selection, upto = asked(given)
             if request.method == "POST" and "reason" in given:
-                return self._start(request, selection, upto)
+                try:
+                    return self._start(request, selection, upto)
+                except REFUSALS as refusal:
+                    messages.warning(request, str(refusal))
             with patience():
-                dialog = dialog_of(selection, upto)
+                dialog = dialog_of(selection, upto, request.POST)
         except TooBroad:
             return self.too_broad(request)
-        except REFUSALS as refusal:
+        except REFUSALS as refusal:  # there is nothing to ask about
             messages.warning(request, str(refusal))
-            if request.method != "POST":
-                return HttpResponseRedirect(reverse("admin:deadletters_deadletter_changelist"))
-            dialog = dialog_of(*asked(given), given)
+            return HttpResponseRedirect(reverse("admin:deadletters_deadletter_changelist"))
         return self._ask(request, dialog)
 
     def _ask(self, request: HttpRequest, dialog: Dialog) -> HttpResponse:
@@ -141,7 +142,7 @@ class RedriveAdmin(BigTableAdmin):
         redrive = verbs.start(
             selection,
             by=by(request),
-            reason=request.POST["reason"],
+            reason=written(request),
             conditions=verbs.Conditions.parse(
                 request.POST.get("rate"), request.POST.get("canary"), request.POST.get("stop_above")
             ),

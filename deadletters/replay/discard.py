@@ -1,4 +1,4 @@
-"""Give up on letters on purpose, with a reason; and take that back. One or a hundred thousand: the same statement, one act in the audit trail."""
+"""Give up on letters on purpose, with a reason; and take that back. One or a hundred thousand: the same statement, an act for each batch."""
 
 from functools import partial
 from typing import Any
@@ -106,16 +106,16 @@ def _move_many(
     error: str = "",
     verb: str = "",
 ) -> int:
-    """In one transaction: all of them, and the one act that says how many."""
+    """Those that are there now, in transactions of _BATCH, each with its act: what dies meanwhile is left alone, and a crash undoes one batch."""
     movable = letters.filter(state__in=step[0]).order_by("pk").values_list("pk", flat=True)
-    last, moved = 0, 0
-    with transaction.atomic():
-        while ids := list(movable.filter(pk__gt=last)[:_BATCH]):
-            moved += _move(ids, step, by, reason)
-            last = ids[-1]
-        if moved or verb:
-            about: dict[str, Any] = {"origin": origin, "subject": subject, "fingerprint": error}
-            audit.record(Act.Verb(verb or step[3]), by=by, number=moved, reason=reason, **about)
+    ids, moved = list(movable), 0
+    for batch in [ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH)] or [[]]:
+        with transaction.atomic():
+            number = _move(batch, step, by, reason)
+            if number or verb:
+                about: dict[str, Any] = {"origin": origin, "subject": subject, "fingerprint": error}
+                audit.record(Act.Verb(verb or step[3]), by=by, number=number, reason=reason, **about)
+        moved += number
     return moved
 
 
@@ -142,5 +142,5 @@ def _move(ids: list[int], step: _Step, by: User | None, reason: str) -> int:
 
 def _fail(ids: list[int]) -> None:
     fault("discard.committed")
-    for letter in DeadLetter.objects.filter(pk__in=ids).order_by("pk"):
+    for letter in DeadLetter.objects.filter(pk__in=ids).order_by("pk").iterator(chunk_size=100):  # bodies may be large
         fail_taken_back(letter)

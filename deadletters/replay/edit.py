@@ -14,13 +14,14 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from kombu.utils.json import dumps, loads
+from kombu.utils.json import dumps
 
 from deadletters import audit
 from deadletters.distinct import distinct_values
 from deadletters.envelope import NOT_BEFORE, Arguments, Envelope, NoEnvelope
 from deadletters.models import Act, DeadLetter, Event, Original
 from deadletters.replay.claim import claim
+from deadletters.replay.edit_json import as_json, read
 from deadletters.replay.preflight import misfit
 from deadletters.replay.replay import NotReplayable, send
 from deadletters.secrets.redact import redactor, restore
@@ -113,11 +114,14 @@ def parse(letter: DeadLetter, posted: Mapping[str, str]) -> Edit:
     Raises:
         BadEdit: what cannot be read, and where.
     """
-    if posted.get("mode") == "form":
-        args, kwargs = _from_fields(letter, posted)
-    else:
-        args, kwargs = _json("args", posted.get("args", ""), list), _json("kwargs", posted.get("kwargs", ""), dict)
-    args, kwargs = _true(letter, args, kwargs)
+    try:
+        if posted.get("mode") == "form":
+            args, kwargs = _from_fields(letter, posted)
+        else:
+            args, kwargs = _json("args", posted.get("args", ""), list), _json("kwargs", posted.get("kwargs", ""), dict)
+        args, kwargs = _true(letter, args, kwargs)
+    except RecursionError:
+        raise BadEdit("args", _("The arguments are nested too deeply.")) from None
     delay = posted.get("delay", "").strip() or "0"
     if not delay.isdecimal() or int(delay) > LONGEST_DELAY:
         raise BadEdit("delay", _("A delay is a number of seconds from 0 to %d.") % LONGEST_DELAY)
@@ -157,17 +161,12 @@ def fields(letter: DeadLetter) -> list[Field] | None:
     return [
         Field(
             name=name,
-            value=dumps(bound[name], default_kwargs={"ensure_ascii": False}) if name in bound else "",
+            value=as_json(bound[name], indent=None) if name in bound else "",
             hint=_hint(parameter),
             required=parameter.default is parameter.empty,
         )
         for name, parameter in signature.parameters.items()
     ]
-
-
-def as_json(value: Any) -> str:
-    """A value as people edit it; what JSON lacks (dates, decimals) is marked with its type, and comes back as what it was."""
-    return dumps(value, default_kwargs={"ensure_ascii": False, "indent": 2})
 
 
 def known_queues() -> list[str]:
@@ -239,7 +238,7 @@ def _store(letter: DeadLetter, edit: Edit, embed: dict[str, Any]) -> None:
 
 def _json(name: str, text: str, kind: type[Any]) -> Any:
     try:
-        value = loads(text.strip() or ("[]" if kind is list else "{}"))
+        value = read(text.strip() or ("[]" if kind is list else "{}"))
     except ValueError as problem:
         raise BadEdit(name, _("%(name)s is no JSON: %(problem)s") % {"name": name, "problem": problem}) from None
     if not isinstance(value, kind):
@@ -263,7 +262,7 @@ def _from_fields(letter: DeadLetter, posted: Mapping[str, str]) -> tuple[list[An
             positional = min(positional, place)
             continue
         try:
-            value = loads(text)
+            value = read(text)
         except ValueError:
             raise BadEdit(f"p_{name}", _("%s is no JSON; a text stands in double quotes.") % name) from None
         if place < positional and parameter.kind is not parameter.KEYWORD_ONLY:

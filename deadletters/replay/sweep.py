@@ -15,7 +15,7 @@ from deadletters.capture.capture import capture
 from deadletters.capture.copies import forget_old_copies
 from deadletters.capture.outcome import ended, found_successful, succeeded
 from deadletters.capture.record import Death, described
-from deadletters.envelope import Envelope, NoEnvelope
+from deadletters.envelope import NoEnvelope
 from deadletters.models import Cause, DeadLetter, State
 from deadletters.replay.claim import fail_taken_back, message
 from deadletters.replay.replay import NotSent, send
@@ -103,12 +103,18 @@ def _settle(letter: DeadLetter, status: str, at: datetime) -> bool:
         return ended(letter.task_id, letter.replay_number, "its replay was revoked", resolved=False)
     meta = current_app.backend.get_task_meta(letter.task_id, cache=False)
     kind, words = described(meta["result"]) if isinstance(meta["result"], Exception) else ("", str(meta["result"]))
+    try:
+        envelope = message(letter)
+    except NoEnvelope:
+        # A death is stored with its message, over the one that the letter has: that one may be readable again tomorrow.
+        why = f"its replay died ({kind or status}) while its message could not be had"
+        return ended(letter.task_id, letter.replay_number, why, resolved=False)
     capture(
         Death(
             task_id=letter.task_id,
             task_name=letter.task_name,
             cause=Cause.EXCEPTION,
-            envelope=_envelope(letter),
+            envelope=envelope,
             exception_type=kind,
             exception_message=words,
             traceback=meta.get("traceback") or "",
@@ -117,14 +123,6 @@ def _settle(letter: DeadLetter, status: str, at: datetime) -> bool:
         )
     )
     return True
-
-
-def _envelope(letter: DeadLetter) -> Envelope:
-    """The replay's message; without a payload, which the letter keeps, where that cannot be had."""
-    try:
-        return message(letter)
-    except NoEnvelope:
-        return Envelope.bare(letter).for_replay(letter.replay_number)
 
 
 def _settle_open(before: datetime) -> int:

@@ -9,11 +9,13 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from deadletters import audit
 from deadletters.envelope import Envelope, NoEnvelope, to_json
-from deadletters.models import DeadLetter, Event
+from deadletters.models import Act, DeadLetter, Event
 from deadletters.secrets.redact import redactor
 from deadletters.secrets.redact_text import MASK
 
@@ -56,8 +58,8 @@ def masked(letter: DeadLetter) -> Payload:
     return Payload(args=args, kwargs=kwargs, envelope=facts, masked=bool(found))
 
 
-def read(letter: DeadLetter, *, by: User) -> Payload:
-    """The payload as it is. That it was read, and by whom, stands in the letter's trail before anybody sees it.
+def read(letter: DeadLetter, *, by: User, origin: str = "") -> Payload:
+    """The payload as it is. That it was read, and by whom, stands in both trails before anybody sees it: one goes with the letter, one stays.
 
     Raises:
         PermissionDenied: `by` may not.
@@ -70,9 +72,11 @@ def read(letter: DeadLetter, *, by: User) -> Payload:
         envelope = Envelope.of(letter)
     except NoEnvelope as problem:
         return Payload(problem=str(problem))
-    Event.objects.create(
-        dead_letter=letter, kind=Event.Kind.READ, at=timezone.now(), actor=by, replay_number=letter.replay_number
-    )
+    with transaction.atomic():
+        Event.objects.create(
+            dead_letter=letter, kind=Event.Kind.READ, at=timezone.now(), actor=by, replay_number=letter.replay_number
+        )
+        audit.record(Act.Verb.PAYLOAD_READ, by=by, origin=origin, letter=letter)
     arguments = envelope.arguments()
     return Payload(
         args=arguments.args if arguments else None,

@@ -27,7 +27,7 @@ def test_the_breadcrumbs_of_each_screen_lead_home_over_pages_that_are_there(clie
     )
     every = IntervalSchedule.objects.create(every=1, period="days")
     schedule = PeriodicTask.objects.create(name="nightly", task="tests.echo", interval=every)
-    sent = redrive.start(Selection(ids=(str(letter().pk),)), by=admin_user)
+    sent = redrive.start(Selection(numbers=(letter().pk,)), by=admin_user)
     letters, schedules = "/deadletters/deadletter/", "/schedules/schedule/"
     screens = {
         letters: 1, f"{letters}by-error/": 1, f"{letters}error/{dead.fingerprint}/": 2, f"{letters}{dead.pk}/change/": 2, f"{letters}{dead.pk}/edit/": 3,

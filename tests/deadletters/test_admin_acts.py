@@ -94,6 +94,26 @@ def test_ticked_letters_are_replayed_and_refusals_are_told_once(admin_client):
     assert second.startswith("2 not sent:")
 
 
+def test_a_ticked_letter_is_not_another_one_whose_task_id_is_its_number(admin_client):
+    ticked = letter(**ANYTHING)
+    namesake = letter(**ANYTHING, task_id=str(ticked.pk))
+    data = {"action": ["replay_letters", "discard_letters"], "index": "0", "_selected_action": [ticked.pk]}
+    admin_client.post(LIST, data)
+    assert (state(ticked), state(namesake)) == (State.REPLAYING, State.OPEN)
+    other = letter(**ANYTHING, task_id="12345")
+    page = admin_client.get(NEW, {"ids": f"{namesake.pk},{other.pk}"})
+    asked = {**dict(page.context["dialog"].hidden), "rate": "", "canary": "0", "stop_above": "20", "reason": ""}
+    admin_client.post(NEW, asked)
+    assert {state(namesake), state(other)} == {State.REPLAYING}
+
+
+def test_what_is_no_number_does_not_mean_every_letter(admin_client):
+    letter()
+    page = admin_client.get(NEW, {"ids": "abc"}, follow=True)
+    assert page.redirect_chain[-1][0] == LIST
+    assert "narrowed by" in said(page)[0]
+
+
 def test_discarding_ticked_letters_asks_for_a_reason_first(admin_client):
     made = [letter(number) for number in range(3)]
     data = {"action": ["replay_letters", "discard_letters"], "index": "1", "_selected_action": [made[0].pk, made[1].pk]}

@@ -52,7 +52,7 @@ def test_a_button_for_each_state(admin_client):
         for state in State
     }  # fmt: skip
     assert buttons == {
-        State.OPEN: ["Replay</button>", "Discard…"], State.REPLAYING: [], State.RESOLVED: [], State.DISCARDED: ["Restore"],
+        State.OPEN: ["Replay</button>", "Discard…"], State.REPLAYING: ["Discard…"], State.RESOLVED: [], State.DISCARDED: ["Restore"],
     }  # fmt: skip
 
 

@@ -56,6 +56,6 @@ def test_the_acts_of_a_letter_are_its_own_and_those_of_its_redrives():
     mine, other = letter(), letter()
     audit.record(Act.Verb.REPLAYED, by="ana", letter=mine)
     audit.record(Act.Verb.REPLAYED, by="ben", letter=other)
-    one = start(Selection(ids=(str(mine.pk),)), by="cid")
+    one = start(Selection(numbers=(mine.pk,)), by="cid")
     RedriveItem.objects.create(redrive=one, dead_letter=mine, replay_number=1)
     assert {act.who for act in audit.acts_of(DeadLetter.objects.filter(pk=mine.pk))} == {"ana", "cid"}

@@ -1,18 +1,22 @@
 """Errors, redrives and edits in the console: who may, what is asked, what is refused."""
 
 import json
+import threading
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import connection, transaction
 from django.test import Client
 
 from deadletters.envelope import Envelope
 from deadletters.models import Act, DeadLetter, ErrorGroup, Event, Original, Redrive, RedriveItem, State
 from deadletters.redrive import redrive
 from deadletters.redrive.drive import driver_of
+from deadletters.replay import discard
 from deadletters.secrets.seal import new_key
 from deadletters.selection import Selection
 from tests.deadletters.letters import letter
+from tests.processes import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -111,6 +115,25 @@ def test_many_are_discarded_and_restored_with_one_act_each(admin_client):
     assert [(act.verb, act.number) for act in Act.objects.order_by("id")] == [("discarded", 3), ("restored", 3)]
 
 
+def test_many_are_discarded_in_batches_and_what_dies_meanwhile_stays_open(monkeypatch):
+    monkeypatch.setattr(discard, "_BATCH", 2)
+    made = [letter(number) for number in range(5)]
+
+    def discarded():
+        discard.discard_many(DeadLetter.objects.open(), by=None, reason="old")
+        connection.close()
+
+    thread = threading.Thread(target=discarded)
+    with transaction.atomic():
+        DeadLetter.objects.select_for_update().get(pk=made[3].pk)
+        thread.start()
+        eventually(lambda: DeadLetter.objects.filter(state=State.DISCARDED).count() == 2)
+        later = letter(0)
+    thread.join()
+    assert set(DeadLetter.objects.open()) == {later}
+    assert list(Act.objects.order_by("id").values_list("number", flat=True)) == [2, 2, 1]
+
+
 @pytest.mark.parametrize(
     ("posted", "says"),
     [
@@ -121,6 +144,9 @@ def test_many_are_discarded_and_restored_with_one_act_each(admin_client):
         ({"mode": "json", "args": "[1, 2]", "kwargs": "{}", "delay": "901"}, "from 0 to 900"),
         ({"mode": "form", "p_first": "1", "p_second": ""}, "second is needed"),
         ({"mode": "form", "p_first": "one", "p_second": "2"}, "double quotes"),
+        ({"mode": "json", "args": '[{"__type__": "decimal", "__value__": "x"}, 2]', "kwargs": "{}"}, "not of its type"),
+        ({"mode": "form", "p_first": '{"__type__": "uuid", "__value__": "x"}', "p_second": "2"}, "is no JSON"),
+        ({"mode": "json", "args": "[" * 100_000, "kwargs": "{}"}, "nested too deeply"),
     ],
 )
 def test_an_edit_that_cannot_be_sent_is_refused_and_loses_nothing(admin_client, posted, says):
@@ -155,10 +181,36 @@ def test_an_edit_without_a_form_is_json_only(admin_client):
     assert "2026-11-26" in page
 
 
-def test_what_has_no_arguments_cannot_be_edited(admin_client):
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_what_has_no_arguments_cannot_be_edited(admin_client, method):
     made = letter(0, body=b"\x00\xff")
-    response = admin_client.get(f"{LIST}{made.pk}/edit/", follow=True)
+    response = getattr(admin_client, method)(f"{LIST}{made.pk}/edit/", {"args": "[]", "kwargs": "{}"}, follow=True)
     assert "nothing to edit" in said(response)[0]
+
+
+def test_half_a_surrogate_pair_is_shown_edited_and_sent_as_it_was(admin_client):
+    made = letter(0, task_name="tests.anything", body=rb'[["\ud800", 1], {}, {}]')
+    assert r"\ud800" in admin_client.get(f"{LIST}{made.pk}/change/").text
+    form = admin_client.get(f"{LIST}{made.pk}/edit/").context["form"]
+    admin_client.post(f"{LIST}{made.pk}/edit/", {"mode": "json", "args": form.args.replace("1", "2"), "kwargs": "{}"})
+    made.refresh_from_db()
+    assert (made.state, bytes(made.body)) == ("replaying", rb'[["\ud800", 2], {}, {}]')
+
+
+def test_a_question_that_makes_no_sense_is_answered_in_words(admin_client):
+    letter(0)
+    for asked in ({"q": "a"}, {"nonsense": "1"}):
+        answer = admin_client.post(REDRIVES + "new/", {**asked, "reason": "x"}, follow=True)
+        assert answer.redirect_chain[-1][0] == LIST
+        assert said(answer)
+
+
+def test_a_reason_with_a_nul_is_kept_without_it(admin_client):
+    made = letter(0)
+    admin_client.post(f"{LIST}{made.pk}/discard/", {"reason": "shop\x00 closed"})
+    admin_client.post(f"{LIST}error/{made.fingerprint}/note/", {"note": "ticket\x00 12"})
+    assert made.events.get(kind="discarded").text == "shop closed"
+    assert ErrorGroup.objects.get().note == "ticket 12"
 
 
 def test_a_secret_that_is_left_alone_is_sent_as_it_was_and_never_shown(admin_client):

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from config.groups import GROUPS
-from deadletters.models import Event
+from deadletters.models import Act, Event
 from deadletters.secrets.payload import masked, read
 from deadletters.secrets.redact_text import MASK
 from tests.deadletters.letters import letter
@@ -63,9 +63,12 @@ def test_a_payload_is_shown_to_whoever_may_read_it_and_that_is_noted(django_user
     response = client.post(page(made, "payload"))
     assert response.text.count("hunter2") >= 3
     assert "no-store" in response.headers["Cache-Control"]
+    assert "by eve" in client.get(page(made)).text
     event = Event.objects.get(kind=Event.Kind.READ)
     assert (event.dead_letter, event.actor) == (made, user)
-    assert "by eve" in client.get(page(made)).text
+    made.delete()  # as pruning does
+    act = Act.objects.get(verb=Act.Verb.PAYLOAD_READ)
+    assert (act.who, act.subject, act.origin.startswith("/deadletters/")) == ("eve", "shop.price_partition", True)
 
 
 def test_the_post_needs_a_token_of_the_form(admin_user, made):
@@ -81,6 +84,7 @@ def test_the_command_reads_it_as_somebody_and_notes_that(django_user_model, made
     call_command("show_dead_letter", str(made.pk), "--payload", "--as", "eve", "--json")
     assert json.loads(capsys.readouterr().out)["kwargs"] == {"password": "hunter2"}
     assert Event.objects.get(kind=Event.Kind.READ).actor == user
+    assert Act.objects.get().origin.startswith("manage.py show_dead_letter")
 
 
 @pytest.mark.parametrize(

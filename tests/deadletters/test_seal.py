@@ -1,17 +1,20 @@
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from celery import current_app
 from django.core.checks import run_checks
 from django.core.management import call_command
 from django.db import connection
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deadletters.capture.capture import capture
 from deadletters.capture.record import Death, Record
 from deadletters.envelope import Envelope, NoEnvelope
-from deadletters.models import Cause, DeadLetter, Original
+from deadletters.models import Cause, DeadLetter, Original, State
+from deadletters.replay.sweep import sweep
 from deadletters.secrets import seal
 from tests.deadletters.letters import letter
 
@@ -113,6 +116,24 @@ def test_a_lost_key_is_said_and_costs_nothing_else(settings, capsys):
     lost = DeadLetter.objects.get(task_id="t-lost")
     with pytest.raises(NoEnvelope, match=f"{seal.key_id(OLD)}, which is not in DEADLETTERS_KEYS"):
         Envelope.of(lost)
+
+
+@pytest.mark.django_db
+def test_the_sweep_opens_a_letter_whose_key_is_lost_and_leaves_its_message_alone(settings):
+    settings.DEADLETTERS_KEYS = [OLD]
+    capture(death("t-lost"))
+    of_letter = DeadLetter.objects.filter(task_id="t-lost")
+    before = of_letter.values("sealed", "seal_key", "root_id", "queue", "exception_type").get()
+    of_letter.update(state=State.REPLAYING, replay_number=1, claimed_at=timezone.now() - timedelta(minutes=5))
+    of_letter.update(sent_at=timezone.now() - timedelta(minutes=5))
+    current_app.backend.store_result("t-lost", KeyError("gone"), "FAILURE")
+    settings.DEADLETTERS_KEYS = [NEW]
+    assert sweep(timedelta(seconds=-1)).settled == 1
+    lost = of_letter.get()
+    assert (lost.state, of_letter.values(*before).get()) == (State.OPEN, before)
+    assert "its replay died (KeyError)" in lost.events.last().text
+    settings.DEADLETTERS_KEYS = [NEW, OLD]
+    assert Envelope.of(lost).body == death("t-lost").envelope.body
 
 
 @pytest.mark.django_db

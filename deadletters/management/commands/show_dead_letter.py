@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.timezone import localtime
 
+from deadletters.audit import of_command
 from deadletters.management.selecting import summary
 from deadletters.models import DeadLetter
 from deadletters.replay.workflow import sets_free
@@ -89,7 +90,7 @@ class Command(BaseCommand):
                 returncode=2,
             )
         try:
-            return read(letter, by=user)
+            return read(letter, by=user, origin=of_command("show_dead_letter"))
         except PermissionDenied as refusal:
             raise CommandError(str(refusal), returncode=2) from None
 
