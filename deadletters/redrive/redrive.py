@@ -80,10 +80,12 @@ def start(
     `upto` is the highest letter that the person was told of.
 
     Raises:
-        NotRedrivable: no letter is open, or a condition makes no sense.
+        NotRedrivable: no letter is open, others than open ones are meant, or a condition makes no sense.
     """
     conditions = conditions or Conditions()
     conditions.check()
+    if selection.states and State.OPEN not in selection.states:
+        raise NotRedrivable(_("Only open letters are replayed; restore what was discarded first."))
     frozen = replace(selection, states=(State.OPEN.value,))
     letters = frozen.letters() if upto is None else frozen.letters().filter(pk__lte=upto)
     now = letters.order_by().aggregate(upto=Max("pk"), until=Max("died_at"), total=Count("pk"))

@@ -82,6 +82,7 @@ def test_letters_are_listed_shown_replayed_and_discarded(letters):
         (["replay_dead_letters", "--all", "--rate", "fast"], "are numbers"),
         (["replay_dead_letters", "--all", "--stop-above", "120%"], "from 0 to 100"),
         (["replay_dead_letters", "--task", "no.such"], "nothing to replay"),
+        (["replay_dead_letters", "--task", "no.such", "--state", "discarded"], "Only open letters are replayed"),
         (["list_dead_letters", "--search", "ab"], "3 letters or more"),
         (["redrives", "--pause", "999"], "There is no redrive 999"),
     ],
