@@ -1,7 +1,6 @@
 """Claim a slice of a redrive: a thousand letters in a few statements, each of which is sent once."""
 
-import contextlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from celery import current_app
@@ -114,15 +113,17 @@ def unsettled(redrive: Redrive) -> tuple[list[Ready], int]:
     )
     numbers = dict(left.values_list("dead_letter_id", "replay_number"))
     letters = DeadLetter.objects.filter(pk__in=numbers, state=State.REPLAYING, started_copy=None).order_by("pk")
-    mine = [letter for letter in letters if letter.replay_number == numbers[letter.pk]]
-    return list(_readable(mine)), len(numbers)
-
-
-def _readable(letters: Iterable[DeadLetter]) -> Iterator[Ready]:
+    messages, hidden = [], []
     for letter in letters:
-        # Its key was taken away since it was claimed: the sweep says what becomes of it.
-        with contextlib.suppress(NoEnvelope):
-            yield Ready.of(letter, message(letter))
+        if letter.replay_number != numbers[letter.pk]:
+            continue
+        try:
+            messages.append(Ready.of(letter, message(letter)))
+        except NoEnvelope:
+            hidden.append(letter.pk)
+    # The key of these was taken away since they were claimed: the sweep opens them again. It looks at what is not known to be sent.
+    DeadLetter.objects.filter(pk__in=hidden, state=State.REPLAYING).update(sent_at=None)
+    return messages, len(numbers)
 
 
 def _open_workflows(ids: Collection[int]) -> tuple[list[Ready], dict[int, str]]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded
 from kombu.utils.json import loads
 
 from deadletters.envelope import Envelope, to_json
@@ -68,6 +69,7 @@ class Publisher:
 
         Raises:
             Unsent: some or all of them were not confirmed.
+            SoftTimeLimitExceeded: the task that sends has run for too long; nothing is known of the messages.
         """
         try:
             self._ensure()
@@ -75,6 +77,9 @@ class Publisher:
         except Unsent as problem:
             if not problem.refused:
                 self.close()
+            raise
+        except SoftTimeLimitExceeded:
+            self.close()
             raise
         except Exception as problem:
             # Each transport has errors of its own. Nothing is known to be sent.
@@ -125,6 +130,8 @@ class OneByOne:
                     content_encoding=message.content_encoding,
                     **properties,
                 )
+            except SoftTimeLimitExceeded:
+                raise
             except Exception as problem:
                 raise Unsent(str(problem), frozenset(done)) from problem
             done.add(message.letter_id)

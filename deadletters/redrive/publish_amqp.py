@@ -11,11 +11,12 @@ from amqp.basic_message import Message
 from amqp.exceptions import FrameSyntaxError
 from amqp.method_framing import frame_writer
 from amqp.serialization import dumps
+from celery.exceptions import SoftTimeLimitExceeded
 
 from deadletters.redrive.publish import Ready, Unsent
 
-# A broker that confirms nothing for so long is as good as away.
-_PATIENCE = 30.0
+# A broker that has not confirmed a slice for so long is as good as away. Less than a driver's lease, or the next one sends it, too.
+_PATIENCE = 10.0
 # Written to the socket at once; small enough that confirms are read before the broker's own buffer fills.
 _BYTES = 262_144
 
@@ -60,6 +61,8 @@ class ConfirmedChannel:
                 self._write(message)
             self._flush()
             self._await()
+        except SoftTimeLimitExceeded:
+            raise
         except Exception as problem:
             raise Unsent(str(problem) or type(problem).__name__, self._safe()) from problem
         if self._refused:

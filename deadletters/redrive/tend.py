@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from celery import current_app
+from celery.exceptions import SoftTimeLimitExceeded
 from django.contrib.auth.models import User
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
@@ -61,9 +62,12 @@ def drive_on(redrive_id: int, token: str) -> None:
     redrive = Redrive.objects.filter(pk=redrive_id, driver=token).first()
     if redrive is None:
         return  # another one drives it
-    driver = driver_of(redrive)
+    driver, wait = driver_of(redrive), None
     try:
         wait = driver.drive(_TASK_SECONDS)
+    except SoftTimeLimitExceeded:
+        # A broker that neither takes nor refuses a slice. As after a crash: when the lease is over, another driver sends it once more.
+        logger.warning("redrive.cut_short", extra={"redrive": redrive_id})
     finally:
         driver.publisher.close()
     if wait is not None:
