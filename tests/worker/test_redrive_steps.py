@@ -1,18 +1,28 @@
 """A redrive step by step: nobody consumes its queue, so that each outcome comes when the test says so."""
 
+import json
+import signal
+import socket
 import threading
+from contextlib import closing
+from datetime import timedelta
 
 import pytest
 from celery import current_app
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connection
 from django.utils import timezone
 
-from deadletters.capture.outcome import ended
-from deadletters.models import DeadLetter, Event, Redrive, State
+from deadletters.capture.outcome import ended, succeeded
+from deadletters.envelope import Envelope
+from deadletters.models import DeadLetter, Event, Redrive, RedriveItem, State
 from deadletters.redrive import drive, redrive
 from deadletters.redrive.redrive import Conditions
 from deadletters.redrive.tally import tally
+from deadletters.redrives import new_driver
 from deadletters.replay.cluster import inspection
+from deadletters.replay.sweep import sweep
+from deadletters.secrets.seal import new_key
 from deadletters.selection import Selection
 from tests.deadletters.letters import letter
 
@@ -152,3 +162,102 @@ def test_what_dies_once_more_after_the_start_is_not_swept_in(driver_of):
     one.refresh_from_db()
     assert (one.sent, one.state) == (1, Redrive.State.WATCHING)
     assert dict(DeadLetter.objects.values_list("pk", "state")) == {fine.pk: State.REPLAYING, again.pk: State.OPEN}
+
+
+@pytest.fixture
+def deaf_broker(monkeypatch):
+    """A broker that never answers: it takes the connection, and calls what the test sets before it hangs up."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+
+        def serve():
+            while True:
+                try:
+                    caller, _address = server.accept()
+                except OSError:
+                    return
+                with caller:
+                    meanwhile()
+
+        calls, hang_up = [], threading.Event()
+
+        def meanwhile():
+            for call in calls:
+                call()
+            if not calls:
+                hang_up.wait(20)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        inspection.cluster()
+        monkeypatch.setattr(current_app.conf, "broker_write_url", f"redis://127.0.0.1:{server.getsockname()[1]}/0")
+        yield calls
+        hang_up.set()
+
+
+def test_a_driver_that_is_refused_too_late_leaves_the_slice_to_its_successor(driver_of, deaf_broker):
+    buried(2)
+    one = redrive.start(Selection(), by="ana")
+    driver = driver_of(one)
+
+    def another_takes_over():
+        Redrive.objects.update(driver=new_driver())
+        connection.close()
+
+    deaf_broker.append(another_takes_over)
+    assert driver.drive(5) is None
+    one.refresh_from_db()
+    assert (one.cursor, one.sent_to, one.refusals) == (one.upto, 0, 0)
+    assert set(DeadLetter.objects.values_list("state", flat=True)) == {State.REPLAYING}
+    assert RedriveItem.objects.filter(outcome=RedriveItem.Outcome.SENT).count() == 2
+
+
+def test_a_task_that_runs_out_of_time_was_not_refused_by_the_broker(driver_of, deaf_broker):
+    buried(2)
+    one = redrive.start(Selection(), by="ana")
+
+    def out_of_time(*_):
+        raise SoftTimeLimitExceeded
+
+    before = signal.signal(signal.SIGALRM, out_of_time)
+    signal.setitimer(signal.ITIMER_REAL, 1)
+    try:
+        with pytest.raises(SoftTimeLimitExceeded):
+            driver_of(one).drive(5)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    one.refresh_from_db()
+    assert (one.refusals, one.sent_to < one.cursor) == (0, True)
+    assert set(DeadLetter.objects.values_list("state", flat=True)) == {State.REPLAYING}
+
+
+def test_what_was_confirmed_beyond_a_refused_letter_is_counted_to_its_end(driver_of):
+    refused, confirmed = buried(2)
+    one = redrive.start(Selection(), by="ana")
+    # The broker had the second one only, and the first was discarded before its next turn.
+    Redrive.objects.update(cursor=refused.pk - 1, sent_to=refused.pk - 1, sent=1)
+    RedriveItem.objects.create(redrive=one, dead_letter=confirmed, replay_number=1)
+    DeadLetter.objects.filter(pk=confirmed.pk).update(state=State.REPLAYING, replay_number=1)
+    DeadLetter.objects.filter(pk=refused.pk).update(state=State.DISCARDED)
+    assert driver_of(one).drive(5) is None
+    assert succeeded(confirmed.task_id, 1)
+    tally(one)
+    assert (one.state, one.sent, one.succeeded) == (Redrive.State.DONE, 1, 1)
+
+
+def test_a_letter_whose_key_was_taken_away_amid_its_replay_is_open_again(driver_of, settings, deaf_broker):
+    settings.DEADLETTERS_KEYS = [new_key()]
+    (sealed,) = buried(1)
+    for name, value in Envelope.of(sealed).columns().items():
+        setattr(sealed, name, json.loads(value) if name in {"headers", "properties"} else value)
+    sealed.save()
+    one = redrive.start(Selection(), by="ana")
+    # Claimed by a driver that dies before it has sent it.
+    deaf_broker.append(lambda: (Redrive.objects.update(driver=new_driver()), connection.close()))
+    assert driver_of(one).drive(5) is None
+    settings.DEADLETTERS_KEYS = [new_key()]
+    assert driver_of(one).drive(5) is None
+    sweep(timedelta())
+    assert DeadLetter.objects.get().state == State.OPEN
+    tally(one)
+    assert (one.state, one.sent, one.skipped) == (Redrive.State.DONE, 0, 1)
