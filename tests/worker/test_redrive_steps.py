@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from celery import current_app
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from deadletters.capture.outcome import ended, succeeded
@@ -261,3 +261,23 @@ def test_a_letter_whose_key_was_taken_away_amid_its_replay_is_open_again(driver_
     assert DeadLetter.objects.get().state == State.OPEN
     tally(one)
     assert (one.state, one.sent, one.skipped) == (Redrive.State.DONE, 0, 1)
+
+
+def test_who_looks_while_another_counts_only_reads(driver_of):
+    (dead,) = buried(1)
+    one = redrive.start(Selection(), by="ana")
+    driver_of(one).drive(5)
+    assert succeeded(dead.task_id, 1)
+
+    def a_page_looks():
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '2s'")
+        looked = Redrive.objects.get()
+        tally(looked)
+        assert looked.succeeded == 0
+
+    with transaction.atomic():
+        Redrive.objects.select_for_update().get()
+        assert elsewhere(a_page_looks) == []
+    tally(one)
+    assert one.succeeded == 1
