@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from celery import current_app
 from django.db import connection
 from django.db.models import Exists, OuterRef
+from django.db.models.functions import Coalesce, Length
 
 from deadletters.envelope import COPY_HEADER, REPLAY_HEADER, NoEnvelope
 from deadletters.models import DeadLetter, Redrive, RedriveItem, State
@@ -13,6 +14,9 @@ from deadletters.redrive.publish import Ready
 from deadletters.replay import preflight, workflow
 from deadletters.replay.claim import message
 from deadletters.selection import Selection
+
+# Bodies of one slice: it is in memory some times over, and goes to Redis in one piece.
+_BYTES = 16 * 2**20
 
 _LETTERS, _ITEMS = DeadLetter._meta.db_table, RedriveItem._meta.db_table
 # One update a letter: `sent_at` is set with the claim, for the redrive itself remembers the slice that may not be sent yet. The headers
@@ -53,13 +57,20 @@ class Slice:
 
 
 def next_ids(redrive: Redrive, room: int) -> list[int]:
-    """The next letters of the redrive, in order; not those that it has handled already and that are open again."""
+    """The next letters of the redrive, in order, as many as fit into memory; not those that it has handled already and that are open again."""
     letters = Selection.from_json(redrive.selection).letters()
     handled = RedriveItem.objects.filter(redrive=redrive, dead_letter_id=OuterRef("pk"))
     mine = letters.filter(~Exists(handled), pk__gt=redrive.cursor, pk__lte=redrive.upto)
     if redrive.until is not None:
         mine = mine.filter(died_at__lte=redrive.until)
-    return list(mine.order_by("pk").values_list("pk", flat=True)[:room])
+    ids: list[int] = []
+    left = _BYTES
+    for pk, size in mine.order_by("pk").values_list("pk", Coalesce(Length("sealed"), Length("body")))[:room]:
+        left -= size
+        if ids and left < 0:
+            break
+        ids.append(pk)
+    return ids
 
 
 def claim_slice(redrive: Redrive, ids: Sequence[int]) -> Slice:

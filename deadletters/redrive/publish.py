@@ -7,7 +7,7 @@ from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.utils.json import loads
 
-from deadletters.envelope import Envelope, to_json
+from deadletters.envelope import UNREADABLE, Envelope, to_json
 from deadletters.models import DeadLetter
 
 
@@ -118,8 +118,13 @@ class OneByOne:
     def send(self, messages: Sequence[Ready]) -> None:
         """Publish each; what was published before an error is confirmed."""
         done: set[int] = set()
+        refused: dict[int, str] = {}
         for message in messages:
-            headers, properties = message.decoded()
+            try:
+                headers, properties = message.decoded()
+            except UNREADABLE as problem:
+                refused[message.letter_id] = str(problem)
+                continue
             try:
                 self._producer.publish(
                     message.body,
@@ -133,5 +138,7 @@ class OneByOne:
             except SoftTimeLimitExceeded:
                 raise
             except Exception as problem:
-                raise Unsent(str(problem), frozenset(done)) from problem
+                raise Unsent(str(problem), frozenset(done), refused) from problem
             done.add(message.letter_id)
+        if refused:
+            raise Unsent("; ".join(sorted(set(refused.values()))), frozenset(done), refused)

@@ -136,7 +136,7 @@ def _unfit(one: Candidate) -> str:
         try:
             args, kwargs, _embed = json.loads(one.body)
             return misfit(one.task_name, Arguments(args=args, kwargs=kwargs, embed={}))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             return ""
     arguments = Envelope.decode(one.body, one.content_type, one.content_encoding) if one.body else None
     return misfit(one.task_name, arguments) if arguments else ""

@@ -80,6 +80,7 @@ def test_letters_are_listed_shown_replayed_and_discarded(letters):
         (["list_dead_letters", "--cause", "boredom"], "invalid choice"),
         (["discard_dead_letters", "--all", "--as", "nobody-here"], "There is no user"),
         (["replay_dead_letters", "--all", "--rate", "fast"], "are numbers"),
+        (["replay_dead_letters", "--all", "--rate", "1e-300"], "from 0.001"),
         (["replay_dead_letters", "--all", "--stop-above", "120%"], "from 0 to 100"),
         (["replay_dead_letters", "--task", "no.such"], "nothing to replay"),
         (["replay_dead_letters", "--task", "no.such", "--state", "discarded"], "Only open letters are replayed"),

@@ -16,7 +16,7 @@ from django.utils import timezone
 from deadletters.capture.outcome import ended, succeeded
 from deadletters.envelope import Envelope
 from deadletters.models import DeadLetter, Event, Redrive, RedriveItem, State
-from deadletters.redrive import drive, redrive
+from deadletters.redrive import batch, drive, redrive
 from deadletters.redrive.redrive import Conditions
 from deadletters.redrive.tally import tally
 from deadletters.redrives import new_driver
@@ -29,6 +29,7 @@ from tests.deadletters.letters import letter
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 
 QUEUE = "redrive-steps"
+ALONE = b', {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 
 
 @pytest.fixture(autouse=True)
@@ -281,3 +282,37 @@ def test_who_looks_while_another_counts_only_reads(driver_of):
         assert elsewhere(a_page_looks) == []
     tally(one)
     assert one.succeeded == 1
+
+
+def test_a_letter_that_cannot_be_read_does_not_hold_up_the_others(driver_of):
+    _fine, odd, deep = buried(3)
+    odd.headers = {**odd.headers, "price": {"__type__": "decimal", "__value__": "x"}}
+    odd.save()
+    # Deeper than Python reads. A worker says what it thinks of it.
+    DeadLetter.objects.filter(pk=deep.pk).update(body=b"[" + b"[" * 9999 + b"]" * 9999 + ALONE)
+    one = redrive.start(Selection(), by="ana")
+    assert driver_of(one).drive(5) is None
+    one.refresh_from_db()
+    assert (one.sent, one.skipped, one.state) == (2, 1, Redrive.State.WATCHING)
+    (skipped,) = RedriveItem.objects.filter(outcome=RedriveItem.Outcome.SKIPPED)
+    assert skipped.dead_letter_id == odd.pk
+    assert "headers cannot be read" in skipped.why
+
+
+def test_a_slice_is_as_large_as_fits_into_memory(driver_of, monkeypatch):
+    buried(3, body=b"[[]" + b" " * 100 + ALONE)
+    monkeypatch.setattr(batch, "_BYTES", 400)
+    one = redrive.start(Selection(), by="ana")
+    sent = []
+    driver = driver_of(one)
+    for _step in range(2):
+        driver.step()
+        one.refresh_from_db()
+        sent.append(one.sent)
+    assert sent == [2, 3]
+    monkeypatch.setattr(batch, "_BYTES", 1)
+    buried(1)
+    two = redrive.start(Selection(), by="ana")
+    driver_of(two).drive(5)
+    two.refresh_from_db()
+    assert two.sent == 1
