@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 
 # A driver says so often that it lives that nobody takes its redrive over while it does.
 LEASE = timedelta(seconds=15)
-# Letters a second: one in a quarter of an hour.
-SLOWEST = 0.001
+# Letters a second, the slowest one in a quarter of an hour.
+SLOWEST, FASTEST = 0.001, 100_000
 # The states in which it sends.
 SENDS = (Redrive.State.CANARY, Redrive.State.SENDING)
 
@@ -60,7 +60,7 @@ class Conditions:
         Raises:
             NotRedrivable: which number, and what it may be.
         """
-        if self.rate is not None and not SLOWEST <= self.rate <= 100_000:
+        if self.rate is not None and not SLOWEST <= self.rate <= FASTEST:
             raise NotRedrivable(_("The rate is a number of letters a second from 0.001 to 100,000."))
         if not 0 <= self.canary <= 10_000:
             raise NotRedrivable(_("The canary is a number of letters from 0 to 10,000."))

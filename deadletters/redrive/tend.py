@@ -77,8 +77,12 @@ def drive_on(redrive_id: int, token: str) -> None:
 
 def tend() -> dict[str, int]:
     """Start what policies ask for, and look at every redrive that is not finished: count outcomes, give one whose driver died another."""
-    for started in policy.apply():
-        hand_over(started)
+    try:
+        for started in policy.apply():
+            hand_over(started)
+    except Exception:
+        # The redrives that are under way need not wait for it.
+        logger.exception("policy.failed")
     waiting = Exists(RedriveItem.objects.filter(redrive=OuterRef("pk"), outcome=RedriveItem.Outcome.SENT))
     looked = handed_over = 0
     for redrive in Redrive.objects.filter(Q(state__in=Redrive.ACTIVE) | waiting):

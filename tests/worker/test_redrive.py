@@ -1,6 +1,7 @@
 """A redrive sends many letters once each: canary, stop, pause, rate, and the death of its driver."""
 
 import time
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
@@ -165,17 +166,31 @@ def test_a_worker_drives_what_a_person_starts_and_a_dead_driver_is_replaced(work
 
 def test_a_policy_replays_what_died_long_enough_ago_until_its_breaker_opens(worker, settings, tmp_path):
     assert policy.apply() == []  # none by default
-    settings.DEADLETTERS_REPLAY_POLICIES = {"tests.die": {"after": 0, "times": 2, "breaker": 50, "rate": 100}}
-    buried(6, lambda n: die.delay(str(n)))
+    settings.DEADLETTERS_REPLAY_POLICIES = {"tests.die_unless": {"after": 0, "times": 2, "breaker": 50, "rate": 100}}
+    missing = tmp_path / "missing"
+    buried(6, lambda n: die_unless.delay(str(missing if n else tmp_path / "never"), n))
+    missing.touch()
     assert tend.tend()["looked"] == 1
-    one = watched(Redrive.objects.get(), Redrive.State.STOPPED)  # its canary died again
-    assert (one.who, one.sent, one.died) == ("policy tests.die", 1, 1)
-    assert policy.apply() == []  # a stopped one is a person's to judge
-    Redrive.objects.update(state=Redrive.State.DONE, died=5)
+    one = watched(Redrive.objects.get())
+    # The oldest one is hopeless; the others need not wait for it.
+    assert (one.who, one.sent, one.succeeded, one.died) == ("policy tests.die_unless", 6, 5, 1)
+    Redrive.objects.update(state=Redrive.State.PAUSED)
+    assert policy.apply() == []
+    Redrive.objects.update(state=Redrive.State.STOPPED, died=6)
     assert policy.apply() == []  # the breaker is open
-    Redrive.objects.update(died=0)
+    Redrive.objects.update(moved_at=timezone.now() - timedelta(hours=2))
     (two,) = policy.apply()
-    assert two.total == 6
+    one.refresh_from_db()
+    assert (two.total, one.state) == (1, Redrive.State.CANCELLED)
     Redrive.objects.filter(pk=two.pk).delete()
     DeadLetter.objects.update(replay_number=2)
     assert policy.apply() == []
+
+
+def test_a_policy_that_cannot_be_read_keeps_no_redrive_waiting(worker, settings):
+    buried(1, lambda n: die.delay(str(n)))
+    one = redrive.start(Selection(), by="ana")
+    Redrive.objects.update(lease_until=timezone.now())
+    settings.DEADLETTERS_REPLAY_POLICIES = {"tests.die": {"no such key": 1}}
+    assert tend.tend()["handed_over"] == 1
+    watched(one)
