@@ -9,8 +9,9 @@ from django.utils import timezone
 from deadletters.models import DeadLetter, Redrive, RedriveItem, State
 from deadletters.redrive import drive, policy, redrive, tally, tend
 from deadletters.redrive.redrive import Conditions
+from deadletters.redrives import new_driver
 from deadletters.selection import Selection
-from tests.processes import eventually
+from tests.processes import Process, eventually
 from tests.tasks import count_run, die, die_unless
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
@@ -162,6 +163,20 @@ def test_a_worker_drives_what_a_person_starts_and_a_dead_driver_is_replaced(work
     watched(one)
     assert one.sent == 5
     eventually(lambda: len(runs.read_text().splitlines()) == 5)
+
+
+def test_a_command_waits_for_what_a_worker_took_over(worker, tmp_path):
+    missing = tmp_path / "missing"
+    buried(6, lambda n: die_unless.delay(str(missing), n))
+    missing.touch()
+    asked = ("manage.py", "replay_dead_letters", "--all", "--rate", "2", "--wait", "--json")
+    command = Process(*asked, log=tmp_path / "command.log")
+    one = eventually(lambda: Redrive.objects.filter(sent__gt=0).first())
+    Redrive.objects.update(driver=new_driver())
+    one.refresh_from_db()
+    tend.hand_over(one)
+    assert command.process.wait(60) == 0
+    assert '"state": "done"' in command.output
 
 
 def test_a_policy_replays_what_died_long_enough_ago_until_its_breaker_opens(worker, settings, tmp_path):

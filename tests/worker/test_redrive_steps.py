@@ -25,10 +25,17 @@ from deadletters.replay.sweep import sweep
 from deadletters.secrets.seal import new_key
 from deadletters.selection import Selection
 from tests.deadletters.letters import letter
+from tests.processes import Process, eventually
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 
 QUEUE = "redrive-steps"
+# Ctrl-C reaches it also where the tests run in the background.
+INTERRUPTED = """
+import signal; signal.signal(signal.SIGINT, signal.default_int_handler)
+from django.core.management import execute_from_command_line
+execute_from_command_line(["manage.py", "replay_dead_letters", "--all", "--wait"])
+"""
 ALONE = b', {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 
 
@@ -262,6 +269,16 @@ def test_a_letter_whose_key_was_taken_away_amid_its_replay_is_open_again(driver_
     assert DeadLetter.objects.get().state == State.OPEN
     tally(one)
     assert (one.state, one.sent, one.skipped) == (Redrive.State.DONE, 0, 1)
+
+
+def test_whoever_interrupts_a_command_that_only_waits_is_not_told_that_it_is_paused(tmp_path):
+    buried(1)
+    command = Process("-c", INTERRUPTED, log=tmp_path / "command.log", DJANGO_SETTINGS_MODULE="config.settings")
+    eventually(lambda: Redrive.objects.filter(state=Redrive.State.WATCHING).exists())
+    command.process.send_signal(signal.SIGINT)
+    assert command.process.wait(30) == 0
+    assert "has sent everything" in command.output
+    assert "is paused" not in command.output
 
 
 def test_who_looks_while_another_counts_only_reads(driver_of):
