@@ -22,7 +22,7 @@ from deadletters.console.errors import count_open_errors
 from deadletters.console.letter_admin import LetterViews
 from deadletters.console.listing import age_filter, count, value_filter
 from deadletters.console.tabs import ALL, LetterChangeList, chosen_state, tabs
-from deadletters.models import DeadLetter, State
+from deadletters.models import DeadLetter, Redrive, State
 from deadletters.redrive.redrive import start
 from deadletters.redrive.tend import launch
 from deadletters.replay.discard import discard_many, restore_many
@@ -156,7 +156,11 @@ class DeadLetterAdmin(LetterViews, ErrorViews):
         said = ngettext("%d dead letter was sent again", "%d dead letters were sent again", redrive.sent) % redrive.sent
         messages.success(request, format_html("{} ({}).", said, link))
         if left := len(numbers) - redrive.sent:
-            messages.warning(request, _("%d not sent: no longer open, or skipped; the redrive says why.") % left)
+            over = redrive.state in {Redrive.State.WATCHING, Redrive.State.DONE}
+            skipped = _("%d not sent: no longer open, or skipped; the redrive says why.")
+            messages.warning(
+                request, (skipped if over else _("%d not sent yet: the redrive goes on with them.")) % left
+            )
         return None
 
     @admin.action(description=gettext_lazy("Discard selected"), permissions=["discard"])

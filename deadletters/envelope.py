@@ -37,8 +37,12 @@ _DELIVERY_PROPERTIES = frozenset(
 )
 
 
+# What `from_json` raises for a mapping that looks like a marked value and is none: {"__type__": "decimal", "__value__": "x"}.
+UNREADABLE = (ValueError, ArithmeticError, TypeError, AttributeError, LookupError, RecursionError)
+
+
 class NoEnvelope(Exception):
-    """The letter's message cannot be had: it was not kept, or no key opens it. The text says which, and what to do."""
+    """The letter's message cannot be had: it was not kept, no key opens it, or it cannot be read. The text says which, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +98,7 @@ class Envelope:
         """The envelope as it was stored with `letter`, opened if it is sealed.
 
         Raises:
-            NoEnvelope: it was not kept, or cannot be opened.
+            NoEnvelope: it was not kept, or cannot be opened or read.
         """
         if not letter.payload_kept:
             raise NoEnvelope(
@@ -109,7 +113,11 @@ class Envelope:
             except seal.CannotOpen as problem:
                 raise NoEnvelope(str(problem)) from None
             headers, properties = json.loads(head)
-        return replace(cls.bare(letter), headers=from_json(headers), properties=from_json(properties), body=body)
+        try:
+            headers, properties = from_json(headers), from_json(properties)
+        except UNREADABLE as problem:
+            raise NoEnvelope(_("The message's headers cannot be read: %s. It cannot be replayed.") % problem) from None
+        return replace(cls.bare(letter), headers=headers, properties=properties, body=body)
 
     @classmethod
     def bare(cls, letter: DeadLetter) -> Self:

@@ -1,12 +1,12 @@
 """Claim a slice of a redrive: a thousand letters in a few statements, each of which is sent once."""
 
-import contextlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from celery import current_app
 from django.db import connection
 from django.db.models import Exists, OuterRef
+from django.db.models.functions import Coalesce, Length
 
 from deadletters.envelope import COPY_HEADER, REPLAY_HEADER, NoEnvelope
 from deadletters.models import DeadLetter, Redrive, RedriveItem, State
@@ -14,6 +14,9 @@ from deadletters.replay import preflight, workflow
 from deadletters.replay.claim import message
 from deadletters.replay.publish import Ready
 from deadletters.selection import Selection
+
+# Bodies of one slice: it is in memory some times over, and goes to Redis in one piece.
+_BYTES = 16 * 2**20
 
 _LETTERS, _ITEMS = DeadLetter._meta.db_table, RedriveItem._meta.db_table
 # One update a letter: `sent_at` is set with the claim, for the redrive itself remembers the slice that may not be sent yet. The headers
@@ -54,13 +57,20 @@ class Slice:
 
 
 def next_ids(redrive: Redrive, room: int) -> list[int]:
-    """The next letters of the redrive, in order; not those that it has handled already and that are open again."""
+    """The next letters of the redrive, in order, as many as fit into memory; not those that it has handled already and that are open again."""
     letters = Selection.from_json(redrive.selection).letters()
     handled = RedriveItem.objects.filter(redrive=redrive, dead_letter_id=OuterRef("pk"))
     mine = letters.filter(~Exists(handled), pk__gt=redrive.cursor, pk__lte=redrive.upto)
     if redrive.until is not None:
         mine = mine.filter(died_at__lte=redrive.until)
-    return list(mine.order_by("pk").values_list("pk", flat=True)[:room])
+    ids: list[int] = []
+    left = _BYTES
+    for pk, size in mine.order_by("pk").values_list("pk", Coalesce(Length("sealed"), Length("body")))[:room]:
+        left -= size
+        if ids and left < 0:
+            break
+        ids.append(pk)
+    return ids
 
 
 def claim_slice(redrive: Redrive, ids: Sequence[int]) -> Slice:
@@ -114,15 +124,17 @@ def unsettled(redrive: Redrive) -> tuple[list[Ready], int]:
     )
     numbers = dict(left.values_list("dead_letter_id", "replay_number"))
     letters = DeadLetter.objects.filter(pk__in=numbers, state=State.REPLAYING, started_copy=None).order_by("pk")
-    mine = [letter for letter in letters if letter.replay_number == numbers[letter.pk]]
-    return list(_readable(mine)), len(numbers)
-
-
-def _readable(letters: Iterable[DeadLetter]) -> Iterator[Ready]:
+    messages, hidden = [], []
     for letter in letters:
-        # Its key was taken away since it was claimed: the sweep says what becomes of it.
-        with contextlib.suppress(NoEnvelope):
-            yield Ready.of(letter, message(letter))
+        if letter.replay_number != numbers[letter.pk]:
+            continue
+        try:
+            messages.append(Ready.of(letter, message(letter)))
+        except NoEnvelope:
+            hidden.append(letter.pk)
+    # The key of these was taken away since they were claimed: the sweep opens them again. It looks at what is not known to be sent.
+    DeadLetter.objects.filter(pk__in=hidden, state=State.REPLAYING).update(sent_at=None)
+    return messages, len(numbers)
 
 
 def _open_workflows(ids: Collection[int]) -> tuple[list[Ready], dict[int, str]]:

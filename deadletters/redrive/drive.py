@@ -13,16 +13,16 @@ from uuid import UUID
 
 from celery import current_app
 from django.db import OperationalError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from deadletters.faults import fault
-from deadletters.models import DeadLetter, Redrive, RedriveItem
+from deadletters.models import Redrive, RedriveItem
 from deadletters.redrive.batch import claim_slice, next_ids, skip, unsettled
 from deadletters.redrive.redrive import LEASE, SENDS, stop
 from deadletters.redrive.tally import awaited, tally
-from deadletters.replay.claim import take_back
+from deadletters.replay.claim import fail_again, open_again
 from deadletters.replay.cluster import inspection
 from deadletters.replay.publish import Publisher, Ready, Unsent
 
@@ -83,7 +83,9 @@ class Driver:
                     return None
                 ids = next_ids(redrive, room)
                 if not ids:
-                    mine.update(state=Redrive.State.WATCHING, moved_at=timezone.now())
+                    # Up to the end: after a refusal some that were confirmed lie beyond the cursor.
+                    end = {"cursor": redrive.upto, "sent_to": redrive.upto}
+                    mine.update(state=Redrive.State.WATCHING, moved_at=timezone.now(), **end)
                     return None
                 slice_ = claim_slice(redrive, ids)
                 mine.update(cursor=ids[-1], skipped=F("skipped") + len(slice_.skipped), paid_until=paid_until)
@@ -103,7 +105,8 @@ class Driver:
         except Unsent as problem:
             return self._refused(redrive, messages, number, upto, problem)
         fault("redrive.published")
-        _settle(redrive, number, upto)
+        mine = self._slice(redrive, upto)
+        mine.update(sent_to=upto, sent=F("sent") + number, refusals=0, moved_at=timezone.now())
         return 0.0
 
     def _refused(
@@ -111,27 +114,38 @@ class Driver:
     ) -> float | None:
         """What the broker does not certainly have is open again; what it refuses for good is skipped, the rest is tried once more."""
         unsent = [one.letter_id for one in messages if one.letter_id not in problem.confirmed]
-        take_back(list(DeadLetter.objects.filter(pk__in=unsent)), by=None, why=str(problem))
-        again = set(unsent) - problem.refused.keys()
-        # A worker may have begun some of them: those were sent.
-        again &= set(DeadLetter.objects.open().filter(pk__in=again).values_list("pk", flat=True))
+        wait = 2.0**redrive.refusals
         with transaction.atomic():
-            RedriveItem.objects.filter(redrive=redrive, dead_letter_id__in=again).delete()
-            skip(redrive, problem.refused)
+            mine = self._slice(redrive, upto)
+            if mine.select_for_update().first() is None:
+                return None  # so late that another driver has this slice
+            items = RedriveItem.objects.filter(redrive=redrive, dead_letter_id__in=unsent)
+            back = open_again(dict(items.values_list("dead_letter_id", "replay_number")), by=None, why=str(problem))
+            # The others a worker has begun: they were sent.
+            refused = {letter.pk: problem.refused[letter.pk] for letter in back if letter.pk in problem.refused}
+            again = [letter.pk for letter in back if letter.pk not in refused]
+            items.filter(dead_letter_id__in=again).delete()
+            skip(redrive, refused)
             back_to = min(again) - 1 if again else upto
-            Redrive.objects.filter(pk=redrive.pk).update(
+            mine.update(
                 cursor=back_to,
                 sent_to=back_to,
-                sent=F("sent") + number - len(again) - len(problem.refused),
-                skipped=F("skipped") + len(problem.refused),
+                sent=F("sent") + number - len(back),
+                skipped=F("skipped") + len(refused),
                 refusals=F("refusals") + int(bool(again)),
+                lease_until=timezone.now() + timedelta(seconds=wait) + LEASE,
             )
+        fail_again(back)
         if not again:
             return 0.0
         if redrive.refusals >= _REFUSALS:
             stop(redrive, _("The broker did not take the messages: %s. Resume when it answers.") % problem)
             return None
-        return float(2**redrive.refusals)
+        return wait
+
+    def _slice(self, redrive: Redrive, upto: int) -> QuerySet[Redrive]:
+        """The redrive, as long as its slice up to `upto` is this driver's and unsettled."""
+        return Redrive.objects.filter(pk=redrive.pk, driver=self.token, sent_to=redrive.sent_to, cursor=upto)
 
     def _settle_held(self, redrive: Redrive | None) -> None:
         """Paused or cancelled between claim and sending: that slice is sent, for it is claimed."""
@@ -196,12 +210,6 @@ def _room(redrive: Redrive, now: datetime) -> tuple[int, datetime | None, float]
             return 0, None, min((since - now).total_seconds(), LEASE.total_seconds() / 3)
         room = 1
     return room, since + timedelta(seconds=room / redrive.rate), 0.0
-
-
-def _settle(redrive: Redrive, number: int, upto: int) -> None:
-    """The slice is sent. Whoever was slower finds that it is settled."""
-    mine = Redrive.objects.filter(pk=redrive.pk, sent_to=redrive.sent_to, cursor=upto)
-    mine.update(sent_to=upto, sent=F("sent") + number, refusals=0, moved_at=timezone.now())
 
 
 def driver_of(redrive: Redrive) -> Driver:

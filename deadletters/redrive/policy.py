@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
@@ -12,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from deadletters.models import Cause, Redrive
-from deadletters.redrive.redrive import Conditions, NotRedrivable, start
+from deadletters.redrive.redrive import FASTEST, SLOWEST, Conditions, NotRedrivable, cancel, start
 from deadletters.selection import Selection
 
 logger = logging.getLogger(__name__)
@@ -47,8 +48,15 @@ class Policy:
             raise ValueError(_("%(task)s: a policy has no %(keys)s") % {"task": task, "keys": ", ".join(unknown)})
         found = {**known, **said}
         policy = cls(task=task, after=float(found["after"]), times=int(found["times"]), breaker=float(found["breaker"]), rate=float(found["rate"]))  # fmt: skip
-        if policy.after < 0 or policy.times < 1 or not 0 <= policy.breaker <= 100 or policy.rate <= 0:
-            raise ValueError(_("%s: after is 0 or more, times 1 or more, breaker 0 to 100, rate above 0") % task)
+        if (
+            policy.after < 0
+            or policy.times < 1
+            or not 0 <= policy.breaker <= 100
+            or not SLOWEST <= policy.rate <= FASTEST
+        ):
+            raise ValueError(
+                _("%s: after is 0 or more, times 1 or more, breaker 0 to 100, rate 0.001 to 100,000") % task
+            )
         return policy
 
     @property
@@ -63,13 +71,16 @@ def policies() -> list[Policy]:
 
 
 def apply() -> list[Redrive]:
-    """Start a redrive for each policy that has letters due, none under way, and no open breaker. Somebody has to drive them."""
+    """Start a redrive for each policy that has letters due, none under way, and no open breaker. Somebody has to drive them.
+
+    One that a person paused is under way; one that stopped itself waits for the breaker, and ends when the next one starts.
+    """
     return [started for policy in policies() if (started := _apply(policy)) is not None]
 
 
 def _apply(policy: Policy) -> Redrive | None:
     mine = Redrive.objects.filter(who=policy.who)
-    if mine.filter(state__in=(*Redrive.ACTIVE, *Redrive.HELD)).exists() or _broken(policy):
+    if mine.filter(state__in=(*Redrive.ACTIVE, Redrive.State.PAUSED)).exists() or _broken(policy):
         return None
     now = timezone.now()
     selection = Selection(
@@ -78,16 +89,22 @@ def _apply(policy: Policy) -> Redrive | None:
         until=now - timedelta(seconds=policy.after),
         replays_below=policy.times,
     )
-    conditions = Conditions(rate=policy.rate, canary=1, stop_above=policy.breaker)
+    # No canary: one hopeless letter would hold back all others, and the oldest is the likeliest to be one.
+    conditions = Conditions(rate=policy.rate, stop_above=policy.breaker)
     try:
-        return start(selection, by=policy.who, reason=_("replayed by policy"), conditions=conditions, origin="settings")
+        new = start(selection, by=policy.who, reason=_("replayed by policy"), conditions=conditions, origin="settings")
     except NotRedrivable:  # nothing is due
         return None
+    # The breaker has closed again since they stopped.
+    for stopped in mine.filter(state=Redrive.State.STOPPED):
+        with suppress(NotRedrivable):  # a person was quicker
+            cancel(stopped, by=policy.who)
+    return new
 
 
 def _broken(policy: Policy) -> bool:
     """Whether too many of the last hour's replays died again."""
-    recent = Redrive.objects.filter(who=policy.who, created_at__gte=timezone.now() - _MEMORY)
+    recent = Redrive.objects.filter(who=policy.who, moved_at__gte=timezone.now() - _MEMORY)
     sums = recent.aggregate(died=Sum("died"), succeeded=Sum("succeeded"))
     died, known = sums["died"] or 0, (sums["died"] or 0) + (sums["succeeded"] or 0)
     broken = known >= _ENOUGH and 100 * died / known > policy.breaker

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 # A driver says so often that it lives that nobody takes its redrive over while it does.
 LEASE = timedelta(seconds=15)
+# Letters a second, the slowest one in a quarter of an hour.
+SLOWEST, FASTEST = 0.001, 100_000
 # The states in which it sends.
 SENDS = (Redrive.State.CANARY, Redrive.State.SENDING)
 
@@ -58,8 +60,8 @@ class Conditions:
         Raises:
             NotRedrivable: which number, and what it may be.
         """
-        if self.rate is not None and not 0 < self.rate <= 100_000:
-            raise NotRedrivable(_("The rate is a number of letters a second above 0."))
+        if self.rate is not None and not SLOWEST <= self.rate <= FASTEST:
+            raise NotRedrivable(_("The rate is a number of letters a second from 0.001 to 100,000."))
         if not 0 <= self.canary <= 10_000:
             raise NotRedrivable(_("The canary is a number of letters from 0 to 10,000."))
         if self.stop_above is not None and not 0 <= self.stop_above <= 100:
@@ -80,10 +82,12 @@ def start(
     `upto` is the highest letter that the person was told of.
 
     Raises:
-        NotRedrivable: no letter is open, or a condition makes no sense.
+        NotRedrivable: no letter is open, others than open ones are meant, or a condition makes no sense.
     """
     conditions = conditions or Conditions()
     conditions.check()
+    if selection.states and State.OPEN not in selection.states:
+        raise NotRedrivable(_("Only open letters are replayed; restore what was discarded first."))
     frozen = replace(selection, states=(State.OPEN.value,))
     letters = frozen.letters() if upto is None else frozen.letters().filter(pk__lte=upto)
     now = letters.order_by().aggregate(upto=Max("pk"), until=Max("died_at"), total=Count("pk"))

@@ -28,25 +28,32 @@ _OUTCOME_OF = {Event.Kind.SUCCEEDED: RedriveItem.Outcome.SUCCEEDED, Event.Kind.D
 
 
 def tally(redrive: Redrive) -> None:
-    """Move the redrive's numbers on, and end it when everything has an outcome. `redrive` has the new ones afterwards."""
-    redrive.refresh_from_db()
+    """Move the redrive's numbers on, and end it when everything has an outcome. `redrive` has the new ones afterwards.
+
+    Whoever comes while another counts, or while a slice is being claimed, only reads: two would wait for each other's rows, for ever.
+    """
     with transaction.atomic():
-        new = _note(redrive)
-        if any(new.values()):
-            Redrive.objects.filter(pk=redrive.pk).update(
-                succeeded=F("succeeded") + new[RedriveItem.Outcome.SUCCEEDED],
-                died=F("died") + new[RedriveItem.Outcome.DIED],
-                skipped=F("skipped") + new[RedriveItem.Outcome.SKIPPED],
-                sent=F("sent") - new[RedriveItem.Outcome.SKIPPED],
-                moved_at=timezone.now(),
-            )
-        redrive.refresh_from_db()
+        if (locked := Redrive.objects.select_for_update(skip_locked=True).filter(pk=redrive.pk).first()) is not None:
+            _count(locked)
+    redrive.refresh_from_db()
     if redrive.state == Redrive.State.WATCHING:
         _end(redrive)
 
 
+def _count(redrive: Redrive) -> None:
+    new = _note(redrive)
+    if any(new.values()):
+        Redrive.objects.filter(pk=redrive.pk).update(
+            succeeded=F("succeeded") + new[RedriveItem.Outcome.SUCCEEDED],
+            died=F("died") + new[RedriveItem.Outcome.DIED],
+            skipped=F("skipped") + new[RedriveItem.Outcome.SKIPPED],
+            sent=F("sent") - new[RedriveItem.Outcome.SKIPPED],
+            moved_at=timezone.now(),
+        )
+
+
 def _note(redrive: Redrive) -> Counter[str]:
-    """Write down the new outcomes and count them. Of two who look at once each row moves for one."""
+    """Write down the new outcomes and count them."""
     with connection.cursor() as cursor:
         # What is claimed but not known to be sent is not counted as sent yet, either.
         cursor.execute(_ENDED, {"redrive": redrive.pk, "sent_to": redrive.sent_to})

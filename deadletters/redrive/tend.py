@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from celery import current_app
+from celery.exceptions import SoftTimeLimitExceeded
 from django.contrib.auth.models import User
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
@@ -61,9 +62,12 @@ def drive_on(redrive_id: int, token: str) -> None:
     redrive = Redrive.objects.filter(pk=redrive_id, driver=token).first()
     if redrive is None:
         return  # another one drives it
-    driver = driver_of(redrive)
+    driver, wait = driver_of(redrive), None
     try:
         wait = driver.drive(_TASK_SECONDS)
+    except SoftTimeLimitExceeded:
+        # A broker that neither takes nor refuses a slice. As after a crash: when the lease is over, another driver sends it once more.
+        logger.warning("redrive.cut_short", extra={"redrive": redrive_id})
     finally:
         driver.publisher.close()
     if wait is not None:
@@ -73,8 +77,12 @@ def drive_on(redrive_id: int, token: str) -> None:
 
 def tend() -> dict[str, int]:
     """Start what policies ask for, and look at every redrive that is not finished: count outcomes, give one whose driver died another."""
-    for started in policy.apply():
-        hand_over(started)
+    try:
+        for started in policy.apply():
+            hand_over(started)
+    except Exception:
+        # The redrives that are under way need not wait for it.
+        logger.exception("policy.failed")
     waiting = Exists(RedriveItem.objects.filter(redrive=OuterRef("pk"), outcome=RedriveItem.Outcome.SENT))
     looked = handed_over = 0
     for redrive in Redrive.objects.filter(Q(state__in=Redrive.ACTIVE) | waiting):

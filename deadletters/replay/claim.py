@@ -5,7 +5,7 @@ publish what `message` gives, `mark_sent`. Whoever dies in between leaves letter
 sends those once more, and the worker runs one copy (copies.py).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from django.contrib.auth.models import User
@@ -34,9 +34,9 @@ _MARK_SENT = f"""
       FROM unnest(%(ids)s::bigint[], %(numbers)s::int[]) AS sent (id, replay_number)
      WHERE letter.id = sent.id AND letter.replay_number = sent.replay_number AND letter.sent_at IS NULL
 """  # noqa: S608
-# Not what a worker has begun: that was sent, whatever the broker said.
+# Not what a worker has begun: that was sent, whatever the broker said. `sent_at` is empty then, by which the sweep knows what to fail again.
 _TAKE_BACK = f"""
-    UPDATE {_TABLE} AS letter SET state = 'open'
+    UPDATE {_TABLE} AS letter SET state = 'open', sent_at = NULL
       FROM unnest(%(ids)s::bigint[], %(numbers)s::int[]) AS unsent (id, replay_number)
      WHERE letter.id = unsent.id AND letter.replay_number = unsent.replay_number AND letter.state = 'replaying'
        AND letter.started_copy IS NULL
@@ -85,15 +85,27 @@ def take_back(letters: Sequence[DeadLetter], *, by: User | None, why: str) -> in
 
     One that a worker has begun was sent after all and goes on. A copy that still comes out of the broker is dropped.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_TAKE_BACK, _numbered(letters))
-        opened = {row[0] for row in cursor.fetchall()}
-        back = [letter for letter in letters if letter.pk in opened]
-        _note(back, Event.Kind.NOT_SENT, by, why)
-    fault("replay.taken_back")
-    for letter in back:
-        fail_taken_back(letter)
+    with transaction.atomic():
+        back = open_again({letter.pk: letter.replay_number for letter in letters}, by=by, why=why)
+    fail_again(back)
     return len(back)
+
+
+def open_again(numbers: Mapping[int, int], *, by: User | None, why: str) -> list[DeadLetter]:
+    """The first half of `take_back`, as part of the caller's transaction: which letters (id -> number of its replay) are open again."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE_BACK, {"ids": list(numbers), "numbers": list(numbers.values())})
+        opened = [row[0] for row in cursor.fetchall()]
+    back = list(DeadLetter.objects.filter(pk__in=opened).order_by("pk"))
+    _note(back, Event.Kind.NOT_SENT, by, why)
+    return back
+
+
+def fail_again(letters: Iterable[DeadLetter]) -> None:
+    """The second half, after the commit."""
+    fault("replay.taken_back")
+    for letter in letters:
+        fail_taken_back(letter)
 
 
 def fail_taken_back(letter: DeadLetter) -> bool:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import current_app
 
@@ -14,23 +14,34 @@ logger = logging.getLogger(__name__)
 # Workers answer in milliseconds; each question waits its whole time, for nobody knows how many will answer.
 ANSWER_SECONDS = 0.6
 FRESH_SECONDS = 15.0
+# A worker that does not answer this once is busy rather than gone: what it last said holds for so long.
+REMEMBERED_SECONDS = 300.0
 CONNECT_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """What the workers that answered said; `asked` False: nobody was asked, or nobody answered."""
+    """What the workers say; `asked` False: nobody was asked, or nobody answered."""
 
     asked: bool = False
     tasks: frozenset[str] = frozenset()
     queues: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # queue -> workers that consume it
 
 
+class Answer(NamedTuple):
+    """What one worker said, and when (`time.monotonic`)."""
+
+    at: float
+    tasks: frozenset[str]
+    queues: tuple[str, ...]
+
+
 class Inspection:
-    """The last answer. One thread of a process asks; others wait for it."""
+    """The last answers. One thread of a process asks; others wait for it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._answers: dict[str, Answer] = {}
         self._known, self._at = Cluster(), float("-inf")
 
     def fresh(self) -> bool:
@@ -41,18 +52,31 @@ class Inspection:
         """What the workers know, at most FRESH_SECONDS old; takes two seconds at most, and up to five when the broker is away."""
         with self._lock:
             if not self.fresh():
-                self._known, self._at = _ask(), time.monotonic()
+                answers = _ask()
+                self._at = time.monotonic()
+                remembered = {n: one for n, one in self._answers.items() if self._at - one.at < REMEMBERED_SECONDS}
+                self._answers = remembered | answers
+                self._known = _united(self._answers) if answers else Cluster()
             return self._known
 
     def forget(self) -> None:
-        """Ask again at the next look."""
-        self._at = float("-inf")
+        """Remember nobody, and ask again at the next look."""
+        self._answers, self._at = {}, float("-inf")
 
 
 inspection = Inspection()
 
 
-def _ask() -> Cluster:
+def _united(answers: Mapping[str, Answer]) -> Cluster:
+    queues: dict[str, tuple[str, ...]] = {}
+    for worker, its in answers.items():
+        for queue in its.queues:
+            queues[queue] = (*queues.get(queue, ()), worker)
+    return Cluster(asked=True, tasks=frozenset().union(*(its.tasks for its in answers.values())), queues=queues)
+
+
+def _ask() -> dict[str, Answer]:
+    """The answers by worker; none when nobody answered in time."""
     options: dict[str, Any] = {}
     if str(current_app.conf.broker_url or "").startswith("redis"):
         options = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": CONNECT_SECONDS + ANSWER_SECONDS}
@@ -64,11 +88,14 @@ def _ask() -> Cluster:
             consumed: Any = inspect.active_queues() or {} if registered else {}
     except Exception as problem:  # noqa: BLE001  (each transport has errors of its own; nobody waits for an answer that does not come)
         logger.warning("broker.away", extra={"reason": type(problem).__name__})
-        return Cluster()
-    queues: dict[str, tuple[str, ...]] = {}
-    for worker, its in consumed.items():
-        for queue in its:
-            queues[queue["name"]] = (*queues.get(queue["name"], ()), worker)
-    # A worker says `name [rate_limit=…]` when it is told to show attributes.
-    names = frozenset(name.split(" ", 1)[0] for its in registered.values() for name in its)
-    return Cluster(asked=bool(registered), tasks=names, queues=queues)
+        return {}
+    now = time.monotonic()
+    return {
+        # A worker says `name [rate_limit=…]` when it is told to show attributes.
+        worker: Answer(
+            now,
+            frozenset(name.split(" ", 1)[0] for name in tasks),
+            tuple(queue["name"] for queue in consumed.get(worker, ())),
+        )
+        for worker, tasks in registered.items()
+    }

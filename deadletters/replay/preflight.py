@@ -136,7 +136,7 @@ def _unfit(one: Candidate) -> str:
         try:
             args, kwargs, _embed = json.loads(one.body)
             return misfit(one.task_name, Arguments(args=args, kwargs=kwargs, embed={}))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             return ""
     arguments = Envelope.decode(one.body, one.content_type, one.content_encoding) if one.body else None
     return misfit(one.task_name, arguments) if arguments else ""
@@ -163,12 +163,16 @@ def misfit(task_name: str, arguments: Arguments) -> str:
 
 
 def unknown(task_name: str, cluster: Cluster) -> str:
-    """Why no worker could run the task; empty when one does, or nobody answered."""
-    if not cluster.asked or task_name in cluster.tasks or task_name.startswith("celery."):
+    """Why no worker could run the task; empty when one can, when nobody answered, or when the code is here: a worker may be slow to answer."""
+    if not cluster.asked or _known(task_name, cluster) or task_name in current_app.tasks:
         return ""
     if not task_name:
         return _("It names no task, so no worker can run it.")
     return _("No worker knows the task %s. Deploy it first.") % task_name
+
+
+def _known(task_name: str, cluster: Cluster) -> bool:
+    return task_name in cluster.tasks or task_name.startswith("celery.")
 
 
 def summed_up(checks: Sequence[Preflight]) -> dict[Verdict, int]:
@@ -192,12 +196,7 @@ def _look_at_message(check: Preflight, arguments: Arguments | None, cluster: Clu
     if why := _no_message(letter.task_id, letter.queue):
         say((Verdict.BLOCKED, why))
         return
-    if why := unknown(letter.task_name, cluster):
-        say((Verdict.BLOCKED, why))
-    elif not cluster.asked:
-        say((Verdict.LOOK, _("No worker answered: what is sent waits until one comes.")))
-    elif letter.queue not in cluster.queues:
-        say((Verdict.LOOK, _("No worker consumes the queue %s: it would wait there.") % letter.queue))
+    _look_at_workers(check, cluster)
     if arguments is None:
         if not check.findings:
             say((Verdict.LOOK, _("Its body cannot be read here, so that its arguments cannot be checked.")))
@@ -205,6 +204,18 @@ def _look_at_message(check: Preflight, arguments: Arguments | None, cluster: Clu
         say((Verdict.LOOK, _("This process does not know the task, so that its arguments cannot be checked.")))
     elif why := misfit(letter.task_name, arguments):
         say((Verdict.BLOCKED, why))
+
+
+def _look_at_workers(check: Preflight, cluster: Cluster) -> None:
+    letter, say = check.letter, check.findings.append
+    if why := unknown(letter.task_name, cluster):
+        say((Verdict.BLOCKED, why))
+    elif not cluster.asked:
+        say((Verdict.LOOK, _("No worker answered: what is sent waits until one comes.")))
+    elif not _known(letter.task_name, cluster):
+        say((Verdict.LOOK, _("No worker that answered knows the task %s.") % letter.task_name))
+    elif letter.queue not in cluster.queues:
+        say((Verdict.LOOK, _("No worker consumes the queue %s: it would wait there.") % letter.queue))
 
 
 def _no_message(task_id: str, queue: str) -> str:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded
 from kombu.utils.json import loads
 
-from deadletters.envelope import Envelope, to_json
+from deadletters.envelope import UNREADABLE, Envelope, to_json
 from deadletters.models import DeadLetter
 
 
@@ -68,6 +69,7 @@ class Publisher:
 
         Raises:
             Unsent: some or all of them were not confirmed.
+            SoftTimeLimitExceeded: the task that sends has run for too long; nothing is known of the messages.
         """
         try:
             self._ensure()
@@ -75,6 +77,9 @@ class Publisher:
         except Unsent as problem:
             if not problem.refused:
                 self._abandon()
+            raise
+        except SoftTimeLimitExceeded:
+            self.close()
             raise
         except Exception as problem:
             # Each transport has errors of its own. Nothing is known to be sent.
@@ -119,8 +124,13 @@ class OneByOne:
     def send(self, messages: Sequence[Ready]) -> None:
         """Publish each; what was published before an error is confirmed."""
         done: set[int] = set()
+        refused: dict[int, str] = {}
         for message in messages:
-            headers, properties = message.decoded()
+            try:
+                headers, properties = message.decoded()
+            except UNREADABLE as problem:
+                refused[message.letter_id] = str(problem)
+                continue
             try:
                 self._producer.publish(
                     message.body,
@@ -131,6 +141,10 @@ class OneByOne:
                     content_encoding=message.content_encoding,
                     **properties,
                 )
+            except SoftTimeLimitExceeded:
+                raise
             except Exception as problem:
-                raise Unsent(str(problem), frozenset(done)) from problem
+                raise Unsent(str(problem), frozenset(done), refused) from problem
             done.add(message.letter_id)
+        if refused:
+            raise Unsent("; ".join(sorted(set(refused.values()))), frozenset(done), refused)

@@ -11,11 +11,13 @@ from amqp.basic_message import Message
 from amqp.exceptions import FrameSyntaxError
 from amqp.method_framing import frame_writer
 from amqp.serialization import dumps
+from celery.exceptions import SoftTimeLimitExceeded
 
+from deadletters.envelope import UNREADABLE
 from deadletters.replay.publish import Ready, Unsent
 
-# A broker that confirms nothing for so long is as good as away.
-_PATIENCE = 30.0
+# A broker that has not confirmed a slice for so long is as good as away. Less than a driver's lease, or the next one sends it, too.
+_PATIENCE = 10.0
 # Written to the socket at once; small enough that confirms are read before the broker's own buffer fills.
 _BYTES = 262_144
 
@@ -60,6 +62,8 @@ class ConfirmedChannel:
                 self._write(message)
             self._flush()
             self._await()
+        except SoftTimeLimitExceeded:
+            raise
         except Exception as problem:
             raise Unsent(str(problem) or type(problem).__name__, self._safe()) from problem
         if self._refused:
@@ -69,25 +73,23 @@ class ConfirmedChannel:
         return frozenset(self._confirmed - self._refused.keys())
 
     def _write(self, ready: Ready) -> None:
-        headers, properties = ready.decoded()
-        message = Message(
-            ready.body,
-            content_type=ready.content_type,
-            content_encoding=ready.content_encoding,
-            application_headers=headers,
-            **properties,
-        )
-        self._tag += 1
-        self._awaited[self._tag] = ready.letter_id
-        # Mandatory: to a queue that does not exist the broker would confirm and drop it.
         try:
+            headers, properties = ready.decoded()
+            message = Message(
+                ready.body,
+                content_type=ready.content_type,
+                content_encoding=ready.content_encoding,
+                application_headers=headers,
+                **properties,
+            )
+            # Mandatory: to a queue that does not exist the broker would confirm and drop it.
             self._write_frame(1, self._channel.channel_id, spec.Basic.Publish, _arguments(ready.queue), message)
-        except (FrameSyntaxError, TypeError, ValueError, struct.error) as problem:
+        except (FrameSyntaxError, *UNREADABLE, struct.error) as problem:
             # A header that AMQP has no form for (an integer beyond 64 bits); nothing of the message was written.
-            del self._awaited[self._tag]
-            self._tag -= 1
             self._refused[ready.letter_id] = f"AMQP cannot carry the message: {problem}"
             return
+        self._tag += 1
+        self._awaited[self._tag] = ready.letter_id
         if len(self._frames.bytes) > _BYTES:
             self._flush()
 

@@ -4,6 +4,7 @@ import json
 import threading
 
 import pytest
+from celery import current_app
 from django.contrib.auth.models import Permission
 from django.db import connection, transaction
 from django.test import Client
@@ -76,6 +77,14 @@ def test_a_list_that_is_narrowed_by_something_unknown_is_not_replayed(admin_clie
     letter(0)
     response = admin_client.get(f"{REDRIVES}new/?worker=a", follow=True)
     assert "narrowed by “worker”" in said(response)[0]
+
+
+def test_what_a_broker_that_is_away_did_not_take_is_not_said_to_be_skipped(admin_client, monkeypatch):
+    made = letter(0)
+    monkeypatch.setattr(current_app.conf, "broker_write_url", "redis://127.0.0.1:1/0")
+    data = {"action": "replay_letters", "index": "0", "_selected_action": [made.pk]}
+    assert said(admin_client.post(LIST, data, follow=True))[-1] == "1 not sent yet: the redrive goes on with them."
+    assert DeadLetter.objects.get().state == State.OPEN
 
 
 def test_all_that_match_are_asked_about_first(admin_client):

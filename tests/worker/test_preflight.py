@@ -1,19 +1,22 @@
 """What is found out before a replay, with a real worker to ask."""
 
+import signal
 from datetime import timedelta
 
 import pytest
+from celery import shared_task
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from deadletters.models import Cause, DeadLetter, RedriveItem, State
 from deadletters.redrive import drive, redrive
+from deadletters.replay import cluster
 from deadletters.replay.cluster import inspection
 from deadletters.replay.edit import Edit, edit_and_replay
 from deadletters.replay.preflight import Verdict, preflight
 from deadletters.selection import Selection
 from tests.deadletters.letters import letter
-from tests.processes import eventually
+from tests.processes import Worker, eventually
 from tests.tasks import total
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
@@ -23,6 +26,11 @@ GOOD = {
     "queue": "default",
     "body": b'[[1, 2], {"times": 3}, {"chain": null, "chord": null}]',
 }
+
+
+@shared_task(name="tests.known_here")
+def known_here(first, second, times=1):
+    """A task of this process alone."""
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +77,32 @@ def test_what_has_succeeded_meanwhile_is_blocked_and_a_redrive_leaves_it_out():
     whys = dict(RedriveItem.objects.filter(outcome="skipped").values_list("dead_letter_id", "why"))
     assert "succeeded meanwhile" in whys[done.pk]
     assert "do not fit" in whys[misfit.pk]
+
+
+def test_what_this_process_knows_is_sent_although_no_worker_that_answered_knows_it():
+    (check,) = preflight([letter(0, **{**GOOD, "task_name": known_here.name, "queue": "nobody-there"})])
+    assert check.verdict == Verdict.LOOK
+    assert check.reasons == ["No worker that answered knows the task tests.known_here."]
+    one = redrive.start(Selection(), by="ana")
+    driver = drive.driver_of(one)
+    driver.drive(20)
+    driver.publisher.close()
+    one.refresh_from_db()
+    assert (one.sent, one.skipped) == (1, 0)
+
+
+def test_a_worker_that_does_not_answer_this_once_is_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "FRESH_SECONDS", 0.0)
+    busy = Worker(tmp_path, queue="busy")
+    try:
+        eventually(lambda: {"busy", "default"} <= inspection.cluster().queues.keys(), what="both have answered")
+        busy.process.send_signal(signal.SIGSTOP)
+        known = eventually(lambda: (answered := inspection.cluster()).asked and answered)
+        assert {"busy", "default"} <= known.queues.keys()
+        monkeypatch.setattr(cluster, "REMEMBERED_SECONDS", 0.0)
+        eventually(lambda: inspection.cluster().queues.keys() == {"default"}, what="it is forgotten")
+    finally:
+        busy.stop(signal.SIGKILL)
 
 
 def test_what_a_replay_sets_free_is_named():

@@ -106,17 +106,21 @@ def test_on_rabbitmq(on_rabbitmq, queue):
 
 
 @pytest.mark.rabbitmq
-def test_a_queue_that_does_not_exist_is_told_and_its_letters_stay_open(on_rabbitmq, queue):
+def test_a_queue_that_does_not_exist_and_what_amqp_has_no_form_for_are_told_and_stay_open(on_rabbitmq, queue):
     fine, lost = (
         letter(0, task_name="tests.anything", queue=QUEUE),
         letter(1, task_name="tests.anything", queue="no-such-queue"),
     )
+    odd = letter(2, task_name="tests.anything", queue=QUEUE, body=ALONE)
+    odd.headers = {**odd.headers, "price": {"__type__": "decimal", "__value__": "x"}}
+    odd.save()
     one = redrive.start(Selection(), by="ana")
     driver = drive.driver_of(one)
     driver.drive(30)
     driver.publisher.close()
     one.refresh_from_db()
-    assert (one.sent, one.skipped) == (1, 1)
+    assert (one.sent, one.skipped) == (1, 2)
+    assert "AMQP cannot carry" in RedriveItem.objects.get(dead_letter=odd).why
     assert RedriveItem.objects.get(dead_letter=lost).why == "there is no queue 'no-such-queue'"
     assert DeadLetter.objects.get(pk=lost.pk).state == State.OPEN
     assert DeadLetter.objects.get(pk=fine.pk).state == State.REPLAYING

@@ -1,6 +1,7 @@
 """A redrive sends many letters once each: canary, stop, pause, rate, and the death of its driver."""
 
 import time
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
@@ -8,8 +9,9 @@ from django.utils import timezone
 from deadletters.models import DeadLetter, Redrive, RedriveItem, State
 from deadletters.redrive import drive, policy, redrive, tally, tend
 from deadletters.redrive.redrive import Conditions
+from deadletters.redrives import new_driver
 from deadletters.selection import Selection
-from tests.processes import eventually
+from tests.processes import Process, eventually
 from tests.tasks import count_run, die, die_unless
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
@@ -163,19 +165,47 @@ def test_a_worker_drives_what_a_person_starts_and_a_dead_driver_is_replaced(work
     eventually(lambda: len(runs.read_text().splitlines()) == 5)
 
 
+def test_a_command_waits_for_what_a_worker_took_over(worker, tmp_path):
+    missing = tmp_path / "missing"
+    buried(6, lambda n: die_unless.delay(str(missing), n))
+    missing.touch()
+    asked = ("manage.py", "replay_dead_letters", "--all", "--rate", "2", "--wait", "--json")
+    command = Process(*asked, log=tmp_path / "command.log")
+    one = eventually(lambda: Redrive.objects.filter(sent__gt=0).first())
+    Redrive.objects.update(driver=new_driver())
+    one.refresh_from_db()
+    tend.hand_over(one)
+    assert command.process.wait(60) == 0
+    assert '"state": "done"' in command.output
+
+
 def test_a_policy_replays_what_died_long_enough_ago_until_its_breaker_opens(worker, settings, tmp_path):
     assert policy.apply() == []  # none by default
-    settings.DEADLETTERS_REPLAY_POLICIES = {"tests.die": {"after": 0, "times": 2, "breaker": 50, "rate": 100}}
-    buried(6, lambda n: die.delay(str(n)))
+    settings.DEADLETTERS_REPLAY_POLICIES = {"tests.die_unless": {"after": 0, "times": 2, "breaker": 50, "rate": 100}}
+    missing = tmp_path / "missing"
+    buried(6, lambda n: die_unless.delay(str(missing if n else tmp_path / "never"), n))
+    missing.touch()
     assert tend.tend()["looked"] == 1
-    one = watched(Redrive.objects.get(), Redrive.State.STOPPED)  # its canary died again
-    assert (one.who, one.sent, one.died) == ("policy tests.die", 1, 1)
-    assert policy.apply() == []  # a stopped one is a person's to judge
-    Redrive.objects.update(state=Redrive.State.DONE, died=5)
+    one = watched(Redrive.objects.get())
+    # The oldest one is hopeless; the others need not wait for it.
+    assert (one.who, one.sent, one.succeeded, one.died) == ("policy tests.die_unless", 6, 5, 1)
+    Redrive.objects.update(state=Redrive.State.PAUSED)
+    assert policy.apply() == []
+    Redrive.objects.update(state=Redrive.State.STOPPED, died=6)
     assert policy.apply() == []  # the breaker is open
-    Redrive.objects.update(died=0)
+    Redrive.objects.update(moved_at=timezone.now() - timedelta(hours=2))
     (two,) = policy.apply()
-    assert two.total == 6
+    one.refresh_from_db()
+    assert (two.total, one.state) == (1, Redrive.State.CANCELLED)
     Redrive.objects.filter(pk=two.pk).delete()
     DeadLetter.objects.update(replay_number=2)
     assert policy.apply() == []
+
+
+def test_a_policy_that_cannot_be_read_keeps_no_redrive_waiting(worker, settings):
+    buried(1, lambda n: die.delay(str(n)))
+    one = redrive.start(Selection(), by="ana")
+    Redrive.objects.update(lease_until=timezone.now())
+    settings.DEADLETTERS_REPLAY_POLICIES = {"tests.die": {"no such key": 1}}
+    assert tend.tend()["handed_over"] == 1
+    watched(one)

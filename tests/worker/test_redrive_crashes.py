@@ -2,13 +2,16 @@
 
 import json
 import signal
+from datetime import timedelta
 
 import pytest
+from celery.result import AsyncResult
 from django.utils import timezone
 
 from deadletters.models import DeadLetter, Redrive, RedriveItem, State
 from deadletters.redrive import redrive, tend
 from deadletters.redrive.redrive import Conditions
+from deadletters.replay.sweep import sweep
 from deadletters.selection import Selection
 from deadletters.tasks import drive_redrive
 from tests.processes import Process, Worker, eventually
@@ -94,3 +97,34 @@ def test_a_redrive_outlives_the_whole_worker_that_drives_it(worker, tmp_path):
     assert DeadLetter.objects.filter(state=State.RESOLVED, replay_number=1).count() == LETTERS
     eventually(lambda: len(runs.read_text().splitlines()) >= LETTERS)
     assert sorted(json.loads(line) for line in runs.read_text().splitlines()) == list(range(LETTERS))
+
+
+def test_a_driver_killed_after_the_broker_refused_a_slice_leaves_nobody_waiting_and_no_letter_out(worker, tmp_path):
+    missing, runs = tmp_path / "missing", tmp_path / "runs"
+    for number in range(LETTERS):
+        die_unless.apply_async((str(missing), number), link=count_run.s(path=str(runs)))
+    eventually(lambda: DeadLetter.objects.open().count() == LETTERS)
+    missing.touch()
+    redrive.start(Selection(), by="ana", conditions=Conditions(rate=50))
+
+    away = {"BROKER_URL": "redis://127.0.0.1:1/0", "FAULT": "replay.taken_back"}
+    driver = Process("-c", DRIVE, log=tmp_path / "driver.log", DJANGO_SETTINGS_MODULE="config.settings", **away)
+    assert driver.process.wait(60) == -signal.SIGKILL, driver.output
+    taken_back = list(DeadLetter.objects.open().filter(replay_number=1))
+    assert len(taken_back) == 10
+    assert {AsyncResult(one.task_id).state for one in taken_back} == {"PENDING"}
+    assert sweep(timedelta()).failed_again == 10
+    assert {AsyncResult(one.task_id).state for one in taken_back} == {"FAILURE"}
+
+    Redrive.objects.update(lease_until=timezone.now())
+    assert tend.tend()["handed_over"] == 1
+    one = Redrive.objects.get()
+
+    def done():
+        tend.tend()
+        one.refresh_from_db()
+        return one.state == Redrive.State.DONE
+
+    eventually(done, what="the redrive is done")
+    assert (one.sent, one.succeeded, one.died, one.skipped) == (LETTERS, LETTERS, 0, 0)
+    assert DeadLetter.objects.filter(state=State.RESOLVED).count() == LETTERS

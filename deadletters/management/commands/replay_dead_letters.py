@@ -138,9 +138,11 @@ class Command(ActingCommand):
                 time.sleep(0.5)
         except KeyboardInterrupt:
             started.refresh_from_db()
-            if started.state in {Redrive.State.CANARY, Redrive.State.SENDING}:
+            if started.state in redrive.SENDS:
                 redrive.pause(started, by=by, origin=origin)
-            self.stderr.write(f"\n{started} is paused; manage.py redrives --resume {started.pk} goes on.")
+                self.stderr.write(f"\n{started} is paused; manage.py redrives --resume {started.pk} goes on.")
+            else:
+                self.stderr.write(f"\n{started} has sent everything; manage.py redrives tells how it ends.")
         finally:
             driver.publisher.close()
         if show:
@@ -185,4 +187,4 @@ def _counted(counts: dict[Verdict, int]) -> str:
 
 def _awaits(started: Redrive) -> bool:
     tally(started)
-    return started.state == Redrive.State.WATCHING
+    return started.state in Redrive.ACTIVE  # it may send still: a worker has taken it over
