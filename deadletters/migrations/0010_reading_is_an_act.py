@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('deadletters', '0008_acts_on_runs_and_workers'),
+        ('deadletters', '0009_redrives_until'),
     ]
 
     operations = [
