@@ -23,6 +23,7 @@ from kombu.transport.virtual import base as virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
+from deadletters.capture.capture import DATABASE_PAUSE
 from deadletters.capture.quarantine import quarantine
 from deadletters.capture.spool import SpoolError
 from deadletters.capture.unacked import OWNERS, give_back
@@ -171,6 +172,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
                 quarantine(item, queue, problem)
             except SpoolError:
                 logger.exception("message.not_quarantined", extra={"queue": queue, "requeued": True})
+                time.sleep(DATABASE_PAUSE)
                 self.qos.restore_by_tag(tag)
             else:
                 self.qos._remove_from_indices(tag).execute()
