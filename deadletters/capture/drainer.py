@@ -28,14 +28,16 @@ def start(**_: Any) -> None:
 
 
 def look() -> None:
-    """Drain what waits; if nothing does, ask PostgreSQL if it failed lately.
+    """Ask PostgreSQL if it failed lately, and drain what waits.
 
     While lines wait only one that is stored says that it is back: the connection may be fine and what they write to locked.
     """
+    if was_away := breaker.is_away():
+        _ask()
     if spool().waiting():
         drain()
-    elif breaker.is_away():
-        _ask()
+    elif was_away:
+        breaker.close()
 
 
 def connect() -> None:
@@ -63,4 +65,3 @@ def _ask() -> None:
     except DatabaseError:
         breaker.trip()
         raise
-    breaker.close()

@@ -11,6 +11,7 @@ import pytest
 from celery import chain, current_app
 
 from config.embedded import PostgreSQL, free_port, new_password
+from deadletters.capture.spool import FileSpool
 from tests import tasks
 from tests.processes import Worker, eventually, manage
 
@@ -134,6 +135,7 @@ def test_deaths_while_postgresql_is_away_are_one_letter_each_without_a_restart(d
     ]
     eventually(lambda: spooled(spool) >= len(during), what="every death is in the spool")
     assert away_worker.alive
+    assert not list(spool.glob("*.draining"))  # nobody takes it up in vain
     database.start()
     eventually(lambda: len(database.letters()) >= len(during) + 1, what="every death is a letter")
     assert sorted(task_id for task_id, *_ in database.letters()) == sorted(before + during)
@@ -150,7 +152,7 @@ def test_deaths_while_postgresql_is_away_are_one_letter_each_without_a_restart(d
 
 
 def spooled(folder):
-    return sum(path.read_bytes().count(b"\n") for path in folder.glob("*.jsonl"))
+    return FileSpool(folder).count()
 
 
 def test_what_waits_behind_a_spooled_death_hears_of_it(database, away_worker, spool, empty):
