@@ -161,7 +161,7 @@ def test_a_canary_that_was_stopped_by_the_broker_is_one_still(monkeypatch, drive
 
 
 def test_what_dies_once_more_after_the_start_is_not_swept_in(driver_of):
-    fine, again = buried(2)
+    again, fine = buried(2)
     DeadLetter.objects.filter(pk=again.pk).update(state=State.REPLAYING, replay_number=1)
     one = redrive.start(Selection(), by="ana")
     assert one.total == 1
