@@ -79,7 +79,7 @@ class Publisher:
                 self._abandon()
             raise
         except SoftTimeLimitExceeded:
-            self.close()
+            self._abandon()
             raise
         except Exception as problem:
             # Each transport has errors of its own. Nothing is known to be sent.
