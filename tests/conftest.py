@@ -13,6 +13,7 @@ from psycopg.errors import DeadlockDetected
 
 from config.celery import app
 from deadletters.capture.announce import flush
+from deadletters.replay.cluster import inspection
 from tests import tasks  # noqa: F401  (the tests' process knows the same tasks as the tests' workers)
 from tests.checked import registered  # noqa: F401  (a fixture)
 from tests.processes import Worker
@@ -69,6 +70,12 @@ def flush_in_spite_of_workers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BaseDatabaseOperations, "execute_sql_flush", flush_tables)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workers_of_other_files() -> None:
+    """What they said of their tasks and queues is forgotten: a replay would believe it for minutes."""
+    inspection.forget()
 
 
 @pytest.fixture(scope="session")
