@@ -1,4 +1,4 @@
-"""Give up on letters on purpose, with a reason; and take that back. One or a hundred thousand: the same statement, an act for each batch."""
+"""Give up on letters on purpose, with a reason; and take that back. One or a hundred thousand: the same statement, one act."""
 
 from functools import partial
 from typing import Any
@@ -106,15 +106,20 @@ def _move_many(
     error: str = "",
     verb: str = "",
 ) -> int:
-    """Those that are there now, in transactions of _BATCH, each with its act: what dies meanwhile is left alone, and a crash undoes one batch."""
+    """Those that are there now, in transactions of _BATCH: what dies meanwhile is left alone, and a crash undoes one batch.
+
+    The act goes with the first one, so that there is one however it ends; of more than a batch it counts those that were there then.
+    """
     movable = letters.filter(state__in=step[0]).order_by("pk").values_list("pk", flat=True)
     ids, moved = list(movable), 0
-    for batch in [ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH)] or [[]]:
+    about: dict[str, Any] = {"origin": origin, "subject": subject, "fingerprint": error}
+    for start in range(0, len(ids) or 1, _BATCH):
+        batch = ids[start : start + _BATCH]
         with transaction.atomic():
             number = _move(batch, step, by, reason)
-            if number or verb:
-                about: dict[str, Any] = {"origin": origin, "subject": subject, "fingerprint": error}
-                audit.record(Act.Verb(verb or step[3]), by=by, number=number, reason=reason, **about)
+            told = number + len(ids) - len(batch)
+            if start == 0 and (told or verb):
+                audit.record(Act.Verb(verb or step[3]), by=by, number=told, reason=reason, **about)
         moved += number
     return moved
 

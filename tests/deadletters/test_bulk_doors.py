@@ -124,7 +124,7 @@ def test_many_are_discarded_and_restored_with_one_act_each(admin_client):
     assert [(act.verb, act.number) for act in Act.objects.order_by("id")] == [("discarded", 3), ("restored", 3)]
 
 
-def test_many_are_discarded_in_batches_and_what_dies_meanwhile_stays_open(monkeypatch):
+def test_many_are_discarded_in_batches_as_one_act_and_what_dies_meanwhile_stays_open(monkeypatch):
     monkeypatch.setattr(discard, "_BATCH", 2)
     made = [letter(number) for number in range(5)]
 
@@ -140,7 +140,7 @@ def test_many_are_discarded_in_batches_and_what_dies_meanwhile_stays_open(monkey
         later = letter(0)
     thread.join()
     assert set(DeadLetter.objects.open()) == {later}
-    assert list(Act.objects.order_by("id").values_list("number", flat=True)) == [2, 2, 1]
+    assert Act.objects.get().number == 5
 
 
 @pytest.mark.parametrize(
