@@ -103,6 +103,29 @@ def deaths_are_captured(**_: Any) -> list[CheckMessage]:
 
 
 @register()
+def rules_name_arguments(**_: Any) -> list[CheckMessage]:
+    """A task whose `redact` cannot be read has no letter: what must not be shown is not known."""
+    autodiscover_modules("tasks")
+    current_app.finalize()
+    return [
+        Error(
+            f"The task {name} has redact={rule!r}, which names no arguments.",
+            hint='Write names and positions in a list: redact=["card_number", 0].',
+            obj=name,
+            id="deadletters.E005",
+        )
+        for name, task in sorted(current_app.tasks.items())
+        if not _names_arguments(rule := getattr(task, "redact", None))
+    ]
+
+
+def _names_arguments(rule: Any) -> bool:
+    return rule is None or (
+        isinstance(rule, (list, tuple, set, frozenset)) and all(isinstance(item, (str, int)) for item in rule)
+    )
+
+
+@register()
 def nothing_loops_or_is_lost(**_: Any) -> list[CheckMessage]:
     """The settings under which a lost worker costs nothing."""
     conf = current_app.conf

@@ -32,6 +32,13 @@ def test_a_task_that_would_die_unseen_is_refused(registered):
     ]
 
 
+def test_a_rule_that_names_no_arguments_is_refused(registered):
+    for rule in (["card", 0], ("card",), None, "card", 5, [0.5]):
+        registered(redact=rule)
+    refused = [("deadletters.E005", f"tests.checked{number}") for number in (3, 4, 5)]
+    assert [found for found in ids(checks.rules_name_arguments()) if "checked" in found[1]] == refused
+
+
 @pytest.mark.parametrize(
     ("name", "value", "found"),
     [
