@@ -2,6 +2,7 @@
 
 import json
 import threading
+import uuid
 
 import pytest
 from celery import current_app
@@ -80,7 +81,8 @@ def test_a_list_that_is_narrowed_by_something_unknown_is_not_replayed(admin_clie
 
 
 def test_what_a_broker_that_is_away_did_not_take_is_not_said_to_be_skipped(admin_client, monkeypatch):
-    made = letter(0)
+    headers = {"task": "tests.echo", "id": str(uuid.uuid4()), "lang": "py"}
+    made = letter(0, task_id=headers["id"], task_name="tests.echo", headers=headers, body=b"[[1], {}, {}]")
     monkeypatch.setattr(current_app.conf, "broker_write_url", "redis://127.0.0.1:1/0")
     data = {"action": "replay_letters", "index": "0", "_selected_action": [made.pk]}
     assert said(admin_client.post(LIST, data, follow=True))[-1] == "1 not sent yet: the redrive goes on with them."
