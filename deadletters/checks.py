@@ -88,9 +88,7 @@ def payloads_are_dropped(**_: Any) -> list[CheckMessage]:
 @register()
 def deaths_are_captured(**_: Any) -> list[CheckMessage]:
     """Each task's Request is the one that makes a dead letter of its death."""
-    # As Celery does it, but without its signal: its Django fixup answers that by running all checks, this one too.
-    autodiscover_modules("tasks")
-    current_app.finalize()
+    _find_tasks()
     return [
         Error(
             f"The task {name} would die without leaving a dead letter.",
@@ -105,8 +103,7 @@ def deaths_are_captured(**_: Any) -> list[CheckMessage]:
 @register()
 def rules_name_arguments(**_: Any) -> list[CheckMessage]:
     """A task whose `redact` cannot be read has no letter: what must not be shown is not known."""
-    autodiscover_modules("tasks")
-    current_app.finalize()
+    _find_tasks()
     return [
         Error(
             f"The task {name} has redact={rule!r}, which names no arguments.",
@@ -117,6 +114,12 @@ def rules_name_arguments(**_: Any) -> list[CheckMessage]:
         for name, task in sorted(current_app.tasks.items())
         if not _names_arguments(rule := getattr(task, "redact", None))
     ]
+
+
+def _find_tasks() -> None:
+    # As Celery does it, but without its signal: its Django fixup answers that by running all checks, these too.
+    autodiscover_modules("tasks")
+    current_app.finalize()
 
 
 def _names_arguments(rule: Any) -> bool:

@@ -32,14 +32,9 @@ tend.drive_on(one.pk, str(one.driver))
 
 @pytest.mark.parametrize("point", ["redrive.claiming", "redrive.claimed", "redrive.published"])
 def test_a_driver_killed_at_any_step_is_replaced_and_each_letter_runs_once(worker, tmp_path, point):
-    missing, runs = tmp_path / "missing", tmp_path / "runs"
-    for number in range(LETTERS):
-        die_unless.apply_async((str(missing), number), link=count_run.s(path=str(runs)))
-    eventually(lambda: DeadLetter.objects.open().count() == LETTERS)
-    missing.touch()
-    redrive.start(
-        Selection(), by="ana", conditions=Conditions(rate=50)
-    )  # 10 letters a tick: the crash is in the first of several
+    runs = died_and_mended(tmp_path)
+    # 10 letters a tick: the crash is in the first of several.
+    redrive.start(Selection(), by="ana", conditions=Conditions(rate=50))
 
     driver = Process("-c", DRIVE, log=tmp_path / "driver.log", FAULT=point, DJANGO_SETTINGS_MODULE="config.settings")
     assert driver.process.wait(60) == -signal.SIGKILL, driver.output
@@ -51,25 +46,12 @@ def test_a_driver_killed_at_any_step_is_replaced_and_each_letter_runs_once(worke
     assert tend.tend()["handed_over"] == 0  # its lease is not over
     Redrive.objects.update(lease_until=timezone.now())
     assert tend.tend()["handed_over"] == 1
-
-    def done():
-        tend.tend()
-        one.refresh_from_db()
-        return one.state == Redrive.State.DONE
-
-    eventually(done, what="the redrive is done")
-    assert (one.sent, one.succeeded, one.died, one.skipped) == (LETTERS, LETTERS, 0, 0)
-    assert DeadLetter.objects.filter(state=State.RESOLVED, replay_number=1).count() == LETTERS
-    eventually(lambda: len(runs.read_text().splitlines()) >= LETTERS)
-    assert sorted(json.loads(line) for line in runs.read_text().splitlines()) == list(range(LETTERS))
+    until_done(one)
+    assert_each_ran_once(one, runs)
 
 
 def test_a_redrive_outlives_the_whole_worker_that_drives_it(worker, tmp_path):
-    missing, runs = tmp_path / "missing", tmp_path / "runs"
-    for number in range(LETTERS):
-        die_unless.apply_async((str(missing), number), link=count_run.s(path=str(runs)))
-    eventually(lambda: DeadLetter.objects.open().count() == LETTERS)
-    missing.touch()
+    runs = died_and_mended(tmp_path)
     one = redrive.start(Selection(), by="ana", conditions=Conditions(rate=5))
 
     # It drives, and runs none of the letters: what a killed worker has in its hands runs again, whoever sent it.
@@ -85,26 +67,13 @@ def test_a_redrive_outlives_the_whole_worker_that_drives_it(worker, tmp_path):
 
     Redrive.objects.update(lease_until=timezone.now(), rate=50)
     assert tend.tend()["handed_over"] == 1
-
-    def done():
-        tend.tend()
-        one.refresh_from_db()
-        return one.state == Redrive.State.DONE
-
-    eventually(done, what="the redrive is done")
+    until_done(one)
     assert one.driver != before
-    assert (one.sent, one.succeeded, one.died, one.skipped) == (LETTERS, LETTERS, 0, 0)
-    assert DeadLetter.objects.filter(state=State.RESOLVED, replay_number=1).count() == LETTERS
-    eventually(lambda: len(runs.read_text().splitlines()) >= LETTERS)
-    assert sorted(json.loads(line) for line in runs.read_text().splitlines()) == list(range(LETTERS))
+    assert_each_ran_once(one, runs)
 
 
 def test_a_driver_killed_after_the_broker_refused_a_slice_leaves_nobody_waiting_and_no_letter_out(worker, tmp_path):
-    missing, runs = tmp_path / "missing", tmp_path / "runs"
-    for number in range(LETTERS):
-        die_unless.apply_async((str(missing), number), link=count_run.s(path=str(runs)))
-    eventually(lambda: DeadLetter.objects.open().count() == LETTERS)
-    missing.touch()
+    died_and_mended(tmp_path)
     redrive.start(Selection(), by="ana", conditions=Conditions(rate=50))
 
     away = {"BROKER_URL": "redis://127.0.0.1:1/0", "FAULT": "replay.taken_back"}
@@ -119,12 +88,32 @@ def test_a_driver_killed_after_the_broker_refused_a_slice_leaves_nobody_waiting_
     Redrive.objects.update(lease_until=timezone.now())
     assert tend.tend()["handed_over"] == 1
     one = Redrive.objects.get()
+    until_done(one)
+    assert (one.sent, one.succeeded, one.died, one.skipped) == (LETTERS, LETTERS, 0, 0)
+    assert DeadLetter.objects.filter(state=State.RESOLVED).count() == LETTERS
 
+
+def died_and_mended(folder):
+    """LETTERS open letters whose cause is mended; where those that run note it."""
+    missing, runs = folder / "missing", folder / "runs"
+    for number in range(LETTERS):
+        die_unless.apply_async((str(missing), number), link=count_run.s(path=str(runs)))
+    eventually(lambda: DeadLetter.objects.open().count() == LETTERS)
+    missing.touch()
+    return runs
+
+
+def until_done(one):
     def done():
         tend.tend()
         one.refresh_from_db()
         return one.state == Redrive.State.DONE
 
     eventually(done, what="the redrive is done")
+
+
+def assert_each_ran_once(one, runs):
     assert (one.sent, one.succeeded, one.died, one.skipped) == (LETTERS, LETTERS, 0, 0)
-    assert DeadLetter.objects.filter(state=State.RESOLVED).count() == LETTERS
+    assert DeadLetter.objects.filter(state=State.RESOLVED, replay_number=1).count() == LETTERS
+    eventually(lambda: len(runs.read_text().splitlines()) >= LETTERS)
+    assert sorted(json.loads(line) for line in runs.read_text().splitlines()) == list(range(LETTERS))
