@@ -39,7 +39,8 @@ class Heartbeat(threading.Thread):
         self._last = self._since = float("-inf")
 
     def hold(self, channel: Any) -> None:
-        """The worker consumes from this channel now."""
+        """The worker consumes from this channel from now on; Redis hears of it first, or another one's reaper would take it for dead."""
+        self._tell_redis()
         unacked.own(channel, self.worker_id)
         self._channel = channel
 

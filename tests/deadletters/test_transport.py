@@ -8,8 +8,10 @@ import redis
 from django.conf import settings
 from kombu import Connection, Consumer, Queue
 
+from config.celery import app
 from config.embedded import Redis, free_port, new_password
 from deadletters.capture import unacked
+from deadletters.capture.heartbeats import Heartbeat
 from deadletters.capture.transport import Channel, abandon, owed
 from tests.processes import eventually
 
@@ -21,6 +23,12 @@ def server():
     with redis.Redis.from_url(settings.CELERY_BROKER_URL) as client:
         yield client
         client.delete(QUEUE, "unacked", "unacked_index", unacked.OWNERS)
+
+
+def own(channel, name):
+    """As a worker that is alive does: a worker of other tests, which shares this Redis, buries the dead."""
+    unacked.sign(channel, name, (), 60)
+    unacked.own(channel, name)
 
 
 @pytest.fixture
@@ -105,9 +113,17 @@ def test_what_nobody_acknowledges_leaves_no_note(server, connection):
     assert not server.exists("unacked", "unacked_index")
 
 
+def test_redis_has_heard_of_a_worker_before_it_takes_a_message(connection):
+    heartbeat = Heartbeat(app, "w@host")
+    assert not unacked.is_signed(connection.default_channel, heartbeat.worker_id)
+    heartbeat.hold(connection.default_channel)
+    assert unacked.is_signed(connection.default_channel, heartbeat.worker_id)
+    unacked.unsign(connection.default_channel, heartbeat.worker_id)
+
+
 def test_a_message_is_noted_once_as_it_is_taken_or_as_it_is_asked_for(server, connection):
     channel, name, received = connection.default_channel, uuid.uuid4(), []
-    unacked.own(channel, name)
+    own(channel, name)
     connection.SimpleQueue(QUEUE).put({"n": 1})
     as_it_came = server.lindex(QUEUE, 0).replace(b", ", b" , ")  # as no serializer writes it
     server.lset(QUEUE, 0, as_it_came)
@@ -132,7 +148,7 @@ def test_what_another_worker_took_over_meanwhile_is_not_given_back_once_more(ser
         Connection(settings.CELERY_BROKER_URL) as again,
     ):
         for taking, name in ((first, names[0]), (second, names[1]), (again, names[0])):
-            unacked.own(taking.default_channel, name)
+            own(taking.default_channel, name)
         connection.SimpleQueue(QUEUE).put({"n": 1})
         for taking in (first, second):
             Consumer(taking, [Queue(QUEUE)], callbacks=[lambda _body, message: received.append(message)]).consume()
@@ -153,7 +169,7 @@ def test_what_another_worker_took_over_meanwhile_is_not_given_back_once_more(ser
 def test_an_answer_that_was_left_unread_for_long_is_not_delivered_beside_its_message(server, connection, settings):
     settings.WORKER_LOST_AFTER = 0.2
     channel, name, received = connection.default_channel, uuid.uuid4(), []
-    unacked.own(channel, name)
+    own(channel, name)
     connection.SimpleQueue(QUEUE).put({"n": 1})
     with Consumer(connection, [Queue(QUEUE)], callbacks=[lambda _body, message: received.append(message)]):
         channel.client.connection = channel.client.connection_pool.get_connection()
