@@ -1,4 +1,4 @@
-"""What a person sees when a page could not be made."""
+"""What a person sees when a page could not be made, or was not."""
 
 import sys
 
@@ -20,3 +20,8 @@ def page(request: HttpRequest) -> HttpResponse:
     if away:
         response.headers["Retry-After"] = "5"
     return response
+
+
+def refused(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001  (Django's signature)
+    """Django's handler400: an address or a form that no page of ours makes."""
+    return render(request, "400.html", status=400)

@@ -16,4 +16,5 @@ urlpatterns = [
     path("", include("monitoring.urls")),
     path("", admin.site.urls),
 ]
+handler400 = "config.failed.refused"
 handler500 = "config.failed.page"

@@ -40,6 +40,7 @@ class DeadLetterAdmin(LetterViews, ErrorViews):
 
     list_display = ("task", "error", "cause", "queue", "tries", "state_chip", "died", "act")
     list_display_links = ("task",)
+    narrowed_by = ("state", "fingerprint", "root_id", "task_id")
     list_filter = (
         value_filter("queue", gettext_lazy("queue")),
         value_filter("task_name", gettext_lazy("task")),

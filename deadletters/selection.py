@@ -15,6 +15,8 @@ from django.utils.translation import gettext as _
 from deadletters.models import Cause, DeadLetter, DeadLetterQuerySet
 from deadletters.search import matching
 
+# Years. At the ends of the calendar no zone but one's own can tell the time.
+_FIRST, _LAST = 1970, 9000
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -122,4 +124,6 @@ def parse_since(text: str) -> datetime:
         moment = parse_datetime(text.strip()) or datetime.fromisoformat(text.strip())
     except ValueError:
         raise ValueError(f"{text!r} is no time; write 30m, 2h, 7d, or 2026-11-23 09:00") from None
+    if not _FIRST <= moment.year <= _LAST:
+        raise ValueError(f"{text!r}: no letter died in that year")
     return moment if timezone.is_aware(moment) else timezone.make_aware(moment)

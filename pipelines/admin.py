@@ -1,7 +1,7 @@
 """The screens of the runs. Each act is one POST that calls one verb."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages  # noqa: TID251
@@ -24,6 +24,7 @@ from django.views.decorators.http import require_POST, require_safe
 from kombu.exceptions import OperationalError
 
 from deadletters.console.doors import by, origin
+from deadletters.console.narrow import NarrowAdmin
 from deadletters.redrive.redrive import NotRedrivable
 from pipelines import registry, runs
 from pipelines.cancel import NotCancellable, cancel
@@ -36,14 +37,9 @@ from pipelines.replay import replay_dead
 from pipelines.run_list import PipelineFilter, RunChangeList, find
 from pipelines.words import chip, took
 
-if TYPE_CHECKING:
-    Admin = admin.ModelAdmin[Run]
-else:
-    Admin = admin.ModelAdmin  # takes no type at run time
-
 
 @admin.register(Run)
-class RunAdmin(Admin):
+class RunAdmin(NarrowAdmin):
     """List, start form and page of the runs; nothing can be edited, only started, cancelled and replayed."""
 
     list_display = ("name", "state", "bar", "started", "starter", "took")

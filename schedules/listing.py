@@ -154,7 +154,7 @@ class ScheduleList(ChangeList):
             place = self.params.pop(name, "")
             self.filter_params.pop(name, None)
             if place:
-                self.cursor = (name, place.replace("\0", ""))
+                self.cursor = (name, place)
         rows = super().get_queryset(request, exclude_parameters)
         state = STATES.get(self.params.get("state", ""))
         return state[1](rows) if state else rows

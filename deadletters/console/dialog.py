@@ -3,19 +3,19 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Max
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from deadletters.console.listing import AgeFilter, Count, count
-from deadletters.models import State
+from deadletters.models import Cause, State
 from deadletters.redrive.redrive import NotRedrivable
 from deadletters.redrive.tend import AT_ONCE
 from deadletters.replay.preflight import Preflight, Verdict, preflight, summed_up
-from deadletters.selection import Selection
+from deadletters.selection import Selection, parse_since
 
 # So many are looked at before the person decides; `replay_dead_letters --dry-run` looks at all.
 LOOKED_AT = 200
@@ -67,6 +67,8 @@ def asked(given: Mapping[str, str]) -> tuple[Selection, int | None]:
     for name, value in given.items():
         if not value or name in _IGNORED:
             continue
+        if name == "cause" and value not in Cause.values:
+            raise NotRedrivable(_("There is no cause “%s”.") % value)
         if name in _LISTS:
             parts[_LISTS[name]] = (value,)
         elif name in _TEXTS:
@@ -75,12 +77,19 @@ def asked(given: Mapping[str, str]) -> tuple[Selection, int | None]:
             parts["numbers"] = tuple(map(int, value.split(",")))
         elif name == "age" and value in AgeFilter.ages:
             parts["since"] = timezone.now() - AgeFilter.ages[value][1]
-        elif name == "since" and (moment := parse_datetime(value)):
-            parts["since"] = moment
+        elif name == "since":
+            parts["since"] = _moment(value)
         else:
             raise NotRedrivable(_("The list is narrowed by “%s”, which a redrive does not know.") % name)
     upto = given.get("upto", "")
     return Selection(**parts), int(upto) if upto.isdecimal() else None
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return parse_since(text)
+    except ValueError as problem:
+        raise NotRedrivable(str(problem)) from None
 
 
 def dialog_of(selection: Selection, upto: int | None, given: Mapping[str, str] | None = None) -> Dialog:

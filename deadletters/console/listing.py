@@ -29,6 +29,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from psycopg.errors import QueryCanceled
 
+from deadletters.console.narrow import NarrowAdmin
 from deadletters.distinct import distinct_values
 
 # Counting further costs more than anybody reads off the number.
@@ -233,7 +234,7 @@ def _place(raw: str) -> tuple[datetime, int] | None:
     return place if timezone.is_aware(place[0]) else None
 
 
-class BigTableAdmin(ModelAdmin):  # type: ignore[type-arg]  # Django's takes no type at run time
+class BigTableAdmin(NarrowAdmin):
     """A list of a table that may have a million rows, and that nobody edits. Its subclass names `keyset_field`."""
 
     sortable_by = ()
