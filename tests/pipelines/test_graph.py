@@ -1,5 +1,6 @@
 """Canvas -> tree -> states -> picture, without a worker."""
 
+import re
 from collections import Counter
 
 import pytest
@@ -54,12 +55,17 @@ def test_every_task_has_an_id_of_its_own(tree):
 
 @given(canvases)
 def test_planning_leaves_the_caller_s_canvas_as_it_was(canvas):
-    before = repr(canvas), str(dict(canvas))
+    before = spelled(canvas)
     try:
         graph.plan(canvas)
     except graph.NotACanvas:
         return
-    assert (repr(canvas), str(dict(canvas))) == before
+    assert spelled(canvas) == before
+
+
+def spelled(canvas):
+    """Celery spells an empty chain by the address of an object that it makes for the occasion."""
+    return re.sub(r"@0x[0-9a-f]+", "", f"{canvas!r} {dict(canvas)}")
 
 
 def test_what_is_no_canvas_is_refused_with_its_type():
