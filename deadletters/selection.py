@@ -35,7 +35,7 @@ class Selection:
     until: datetime | None = None  # died before
     text: str = ""  # an id, or words of the error, as the search box takes them
     root: str = ""  # of the workflow with this root id
-    replays_below: int = 0  # replayed fewer times than that
+    replays_below: int = 0  # died again after fewer replays than that
 
     @property
     def empty(self) -> bool:
@@ -68,7 +68,8 @@ class Selection:
         if self.until:
             letters = letters.filter(died_at__lt=self.until)
         if self.replays_below:
-            letters = letters.filter(replay_number__lt=self.replays_below)
+            # Not by the replay's number: that counts what the broker did not take, too.
+            letters = letters.filter(deaths__lte=self.replays_below)
         if self.root:
             letters = letters.filter(Q(root_id=self.root) | Q(task_id=self.root))
         if self.text:

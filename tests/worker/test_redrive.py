@@ -194,11 +194,12 @@ def test_a_policy_replays_what_died_long_enough_ago_until_its_breaker_opens(work
     Redrive.objects.update(state=Redrive.State.STOPPED, died=6)
     assert policy.apply() == []  # the breaker is open
     Redrive.objects.update(moved_at=timezone.now() - timedelta(hours=2))
+    DeadLetter.objects.filter(state=State.OPEN).update(replay_number=9)  # as after an hour without a broker
     (two,) = policy.apply()
     one.refresh_from_db()
     assert (two.total, one.state) == (1, Redrive.State.CANCELLED)
     Redrive.objects.filter(pk=two.pk).delete()
-    DeadLetter.objects.update(replay_number=2)
+    DeadLetter.objects.update(deaths=3)
     assert policy.apply() == []
 
 
