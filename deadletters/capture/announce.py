@@ -22,6 +22,8 @@ _GATHER, _TOGETHER = 0.1, 100
 _IDLE = 5
 
 _letters: queue.Queue[int] = queue.Queue(_BACKLOG)
+# How many nobody was told of yet. Not the queue's own count: gevent's has none.
+_untold, _told = 0, threading.Condition()
 _lock = threading.Lock()
 _thread: threading.Thread | None = None
 
@@ -33,13 +35,21 @@ def announce(letter_id: int) -> None:
     except queue.Full:
         logger.warning("dead_letter.not_announced", extra={"letter": letter_id, "backlog": _BACKLOG})
         return
+    _count(1)
     _ensure_thread()
 
 
 def flush(timeout: float) -> None:
     """Wait at most `timeout` seconds until the listeners have been told of everything."""
-    with _letters.all_tasks_done:
-        _letters.all_tasks_done.wait_for(lambda: not _letters.unfinished_tasks, timeout)
+    with _told:
+        _told.wait_for(lambda: not _untold, timeout)
+
+
+def _count(letters: int) -> None:
+    global _untold  # noqa: PLW0603  (as the queue is)
+    with _told:
+        _untold += letters
+        _told.notify_all()
 
 
 def _ensure_thread() -> None:
@@ -68,8 +78,7 @@ def _run() -> None:
         except Exception:
             logger.exception("dead_letter.not_announced", extra={"letters": ids})
         finally:
-            for _ in ids:
-                _letters.task_done()
+            _count(-len(ids))
 
 
 def _tell(letter: DeadLetter) -> None:

@@ -16,7 +16,7 @@ from deadletters.capture.capture import DATABASE_PAUSE, capture
 from deadletters.capture.nonsense import nonsense
 from deadletters.capture.properties import UNREADABLE
 from deadletters.capture.record import Death, described
-from deadletters.capture.start import queue_of
+from deadletters.capture.start import StartingRequest, queue_of
 from deadletters.capture.transport import abandon
 from deadletters.capture.uncaptured import refuse_uncaptured
 from deadletters.envelope import Envelope
@@ -35,6 +35,7 @@ class DeadLetterConsumer(Consumer):  # type: ignore[misc]  # celery.worker ships
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         refuse_uncaptured(self.app)
+        StartingRequest.is_green = self.pool.is_green
 
     def connect(self) -> Any:
         """From its first message on the worker gives signs of life, and says which messages it holds."""

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any, NamedTuple
 
 from billiard.einfo import ExceptionInfo
@@ -45,21 +44,42 @@ class Ending(NamedTuple):
     traceback: str = ""
 
 
+def _every_end(celery_does: Callable[..., Any]) -> Callable[..., Any]:
+    def on_success(self: Any, end: Any, **kwargs: Any) -> Any:
+        try:
+            if isinstance(end, ExceptionInfo):
+                # A task that exits in a pool without processes (solo, threads, gevent). Celery unpacks it as a value, which raises,
+                # and the message would be nobody's.
+                return self.on_failure(end)
+            return celery_does(self, end, **kwargs)
+        finally:
+            self.close_early_start()
+            if self.is_green:
+                connection.close()  # it is this greenlet's own, which ends: with 100 tasks PostgreSQL would be out of connections
+
+    return on_success
+
+
 class StartingRequest(Request):  # type: ignore[misc]  # celery.worker ships no types
     """A request that is begun no more often than it may be, and is remembered while the broker does not have it."""
 
     # The key of its ledger entry while it runs after its acknowledgement.
     _early_start: int | None = None
     _is_counted = False
+    # Whether each task runs in a greenlet of its own; the consumer knows.
+    is_green = False
 
     def __init__(self, message: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(message, *args, **kwargs)
         self._received = time.time()
         if self.eta and self.eta > datetime.now(UTC) + _FAR:
             raise InvalidTaskError(f"its eta {self.eta:%Y-%m-%d} is too far away: a worker would hold it until then")
-        if not self.task.acks_late:
-            # Celery makes a class of its own below this one for each task, with an `on_success` that calls no method of ours.
-            self.on_success: Callable[..., Any] = partial(self._early_success, self.on_success)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Celery makes a class of its own below this one for each task, with an `on_success` that calls no method of ours."""
+        super().__init_subclass__(**kwargs)
+        if "on_success" in vars(cls):
+            cls.on_success = _every_end(cls.on_success)
 
     def revoked(self) -> bool:
         """Whether it must not run: Celery's reasons, or it was begun often enough."""
@@ -75,12 +95,6 @@ class StartingRequest(Request):  # type: ignore[misc]  # celery.worker ships no 
             self.time_start = time.time() - (time.monotonic() - time_accepted)
             self._early_start = ledger.open_entry(worker_id, self.death(Ending(Cause.WORKER_LOST, "", "")))
         super().on_accepted(pid, time_accepted)
-
-    def _early_success(self, celery_does: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        try:
-            return celery_does(*args, **kwargs)
-        finally:
-            self.close_early_start()
 
     def close_early_start(self) -> None:
         """It has ended, and its end is told elsewhere."""
