@@ -284,6 +284,6 @@ def test_run_now_from_the_console_runs_once_and_leaves_the_times_alone(worker, c
     client.post(f"/schedules/schedule/{schedule.pk}/run/")
     result = eventually(lambda: results("Rare").first())
     assert json.loads(result.result) == 3
-    assert f"Run now, as task {result.task_id}." in LogEntry.objects.get().change_message
+    assert json.loads(LogEntry.objects.get().change_message)[0]["act"] == ["act_run", {"task": result.task_id}]
     after = Schedule.objects.get(pk=schedule.pk)
     assert (after.last_run_at, after.total_run_count) == (None, 0)
