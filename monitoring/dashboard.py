@@ -163,7 +163,9 @@ def as_dict(read: Figures) -> dict[str, Any]:
         "silent_workers": None if read.workers is None else [name for name, _seconds in read.workers.silent],
         "beat": read.beat.leader,
         "beat_tick_age_seconds": None if read.beat.age is None else read.beat.age.total_seconds(),
-        "broken_schedules": {schedule.name: schedule.broken.reason for schedule in read.broken},
+        "broken_schedules": {
+            schedule.name: {"reason": schedule.broken.reason, "why": schedule.broken.why} for schedule in read.broken
+        },
         "late_schedules": {schedule.name: (read.at - since).total_seconds() for schedule, since in read.late},
         "heartbeat_age_seconds": (read.at - read.heartbeat).total_seconds() if read.heartbeat else None,
         "errors": [{"task": error.task_name, "error": error.name, "open": error.open.number} for error in read.errors],

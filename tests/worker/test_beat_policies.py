@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import override
 from django_celery_results.models import TaskResult
 
+from monitoring import dashboard
 from schedules import edit
 from schedules.due import Every
 from schedules.history import LATE, Beat, Broken, Occurrence
@@ -185,7 +186,10 @@ def test_what_beat_wrote_down_is_told_in_the_reader_s_language(admin_client):
         with override(language):
             assert str(Broken.objects.get()) == unusable
         assert unusable in admin_client.get("/", headers={"Accept-Language": language}).content.decode()
-    assert Broken.objects.get().reason == told["en"][2]
+    # Who reads the table or the JSON has English words, and codes with their facts.
+    assert dashboard.as_dict(dashboard.figures())["broken_schedules"] == {
+        "Broken": {"reason": told["en"][2], "why": [["no_object", {"field": "headers"}]]}
+    }
 
 
 def test_jitter_puts_each_run_off_by_its_own_time_and_keeps_the_due_time():
