@@ -11,7 +11,7 @@ from schedules import ledger
 from schedules.election import Seat
 from schedules.message import Unusable, compose, refused_arguments
 from schedules.plan import Plan, key_of
-from schedules.reasons import Reason
+from schedules.reasons import Reason, columns
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +79,9 @@ class Checkup:
     def _mark(self, broken: dict[int, list[Reason]]) -> None:
         if not broken:
             return
-        told = [(pk, *ledger.columns_of(why)) for pk, why in broken.items()]
-        if self._write(ledger.BREAK, *map(list, zip(*told, strict=True))):
-            for pk, reason, _why in told:
+        reasons, codes = zip(*columns(broken.values()), strict=True)
+        if self._write(ledger.BREAK, list(broken), list(reasons), list(codes)):
+            for pk, reason in zip(broken, reasons, strict=True):
                 logger.error("schedule.broken", extra={"schedule_id": pk, "reason": reason})
 
     def _write(self, statement: str, *values: Any) -> int:

@@ -4,6 +4,14 @@ from datetime import timedelta
 
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+UNITS = (
+    (86_400, gettext_noop("%d d")),
+    (3600, gettext_noop("%d h")),
+    (60, gettext_noop("%d m")),
+    (1, gettext_noop("%d s")),
+)
 
 
 def brief(span: timedelta) -> str:
@@ -11,11 +19,10 @@ def brief(span: timedelta) -> str:
     seconds = span.total_seconds()
     if seconds < 10:
         return _("%s s") % number_format(round(seconds, 1), 1)
-    units = ((86_400, _("%d d")), (3600, _("%d h")), (60, _("%d m")), (1, _("%d s")))
     parts: list[str] = []
     rest = round(seconds)
-    for size, unit in units:
+    for size, unit in UNITS:
         number, rest = divmod(rest, size)
         if number or parts:
-            parts.append(unit % number if number else "")
+            parts.append(_(unit) % number if number else "")
     return " ".join(filter(None, parts[:2]))

@@ -9,7 +9,7 @@ from psycopg.rows import namedtuple_row
 
 from schedules.decide import Situation, Verdict
 from schedules.plan import occurrence_id
-from schedules.reasons import Reason, plain, reason, stored
+from schedules.reasons import Reason, columns, reason
 
 Connection = psycopg.Connection[Any]
 
@@ -117,30 +117,25 @@ def claim(connection: Connection, verdicts: Sequence[tuple[Any, Verdict]]) -> se
     """Write rows of the ledger; returns the ids of those that nobody had written before."""
     if not verdicts:
         return set()
-    columns = zip(
+    told = zip(verdicts, columns(v.why for _row, v in verdicts), strict=True)
+    facts = zip(
         *(
-            (occurrence_id(row.id, v.due_at), row.id, row.name, v.due_at, v.state.value, *columns_of(v.why), v.folded)
-            for row, v in verdicts
+            (occurrence_id(row.id, v.due_at), row.id, row.name, v.due_at, v.state.value, *why, v.folded)
+            for (row, v), why in told
         ),
         strict=True,
     )
-    return {won for (won,) in connection.execute(CLAIM, [list(column) for column in columns]).fetchall()}
+    return {won for (won,) in connection.execute(CLAIM, [list(column) for column in facts]).fetchall()}
 
 
 def refuse(connection: Connection, refused: Mapping[UUID, Sequence[Reason]]) -> None:
     """Note why some can never be sent."""
-    told = [(claimed, *columns_of(why)) for claimed, why in refused.items()]
-    connection.execute(REFUSED, [list(column) for column in zip(*told, strict=True)])
+    connection.execute(REFUSED, (list(refused), *map(list, zip(*columns(refused.values()), strict=True))))
 
 
 def pause(connection: Connection, schedule: int, failures: int) -> None:
     """Pause it from now on: so many of its last runs failed."""
-    connection.execute(PAUSE, (*columns_of([reason("failures", number=failures)]), schedule))
-
-
-def columns_of(why: Sequence[Reason]) -> tuple[str, str | None]:
-    """What is written of reasons: English words, which whoever reads the table finds in it, and the codes, which the console tells."""
-    return (plain(why), stored(why)) if why else ("", None)
+    connection.execute(PAUSE, (*columns([[reason("failures", number=failures)]])[0], schedule))
 
 
 def situations(connection: Connection, rows: Iterable[Any]) -> dict[int, Situation]:
@@ -173,4 +168,4 @@ def release(connection: Connection) -> int:
         return 0
     alive = dict(connection.execute(ALIVE, (waiting,)).fetchall())
     free = [pk for pk in waiting if not alive.get(pk)]
-    return connection.execute(RELEASE, (*columns_of([reason("ran_after")]), free)).rowcount if free else 0
+    return connection.execute(RELEASE, (*columns([[reason("ran_after")]])[0], free)).rowcount if free else 0

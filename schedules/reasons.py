@@ -72,7 +72,7 @@ def words(why: Iterable[Sequence[Any]] | None, otherwise: str = "") -> str:
     """Reasons as sentences in the language that is active; `otherwise` where there are none, or one of a newer version."""
     try:
         return " ".join(str(WORDS[code] % _shown(facts)) for code, facts in why or ()) or otherwise
-    except LookupError:
+    except (LookupError, TypeError, ValueError):
         return otherwise
 
 
@@ -82,9 +82,10 @@ def plain(why: Iterable[Reason]) -> str:
         return words(why)
 
 
-def stored(why: Sequence[Reason]) -> str | None:
-    """Reasons as the JSON of a column; None when there are none."""
-    return json.dumps(why) if why else None
+def columns(many: Iterable[Sequence[Reason]]) -> list[tuple[str, str | None]]:
+    """Of each: English words, which whoever reads the table finds, and the JSON of its codes, which the console tells (None of none)."""
+    with override(None):  # once for all of a batch: it costs as much as the words
+        return [(words(why), json.dumps(why)) if why else ("", None) for why in many]
 
 
 def _clean(text: str) -> str:
