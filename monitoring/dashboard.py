@@ -21,7 +21,6 @@ from monitoring.workers import Running, Workers
 from pipelines import runs
 from pipelines.models import Run
 from pipelines.runs import Progress
-from schedules.history import Broken
 from schedules.late import some_late
 from schedules.liveness import Liveness, liveness
 from schedules.models import Schedule
@@ -87,7 +86,7 @@ class Figures:
     workers: Workers | None
     heartbeat: datetime | None
     beat: Liveness
-    broken: list[Broken]
+    broken: list[Schedule]
     # Schedules that should have been sent by now, and since when; LISTED at most.
     late: list[tuple[Schedule, datetime]]
     runs: list[tuple[Run, Progress]]
@@ -133,7 +132,11 @@ def figures(window: str = "") -> Figures:
         workers=_or_none(workers.alive),
         heartbeat=heartbeats.last(),
         beat=liveness(),
-        broken=list(Broken.objects.select_related("schedule").order_by("-since")[:LISTED]),
+        broken=list(
+            Schedule.objects.filter(broken__isnull=False)
+            .select_related("broken", "crontab", "interval", "clocked", "solar")
+            .order_by("-broken__since")[:LISTED]
+        ),
         late=some_late(LISTED),
         runs=latest_runs(),
         samples=minutes.samples(now - DAY),
@@ -160,7 +163,9 @@ def as_dict(read: Figures) -> dict[str, Any]:
         "silent_workers": None if read.workers is None else [name for name, _seconds in read.workers.silent],
         "beat": read.beat.leader,
         "beat_tick_age_seconds": None if read.beat.age is None else read.beat.age.total_seconds(),
-        "broken_schedules": {broken.schedule.name: broken.reason for broken in read.broken},
+        "broken_schedules": {
+            schedule.name: {"reason": schedule.broken.reason, "why": schedule.broken.why} for schedule in read.broken
+        },
         "late_schedules": {schedule.name: (read.at - since).total_seconds() for schedule, since in read.late},
         "heartbeat_age_seconds": (read.at - read.heartbeat).total_seconds() if read.heartbeat else None,
         "errors": [{"task": error.task_name, "error": error.name, "open": error.open.number} for error in read.errors],

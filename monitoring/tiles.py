@@ -13,6 +13,7 @@ from monitoring import heartbeats
 from monitoring.dashboard import Figures
 from monitoring.queues import Queue
 from monitoring.workers import Workers
+from schedules.listing import why_broken
 
 # Shares of failed tasks within the hour.
 FAILING, FAILING_BADLY = 0.01, 0.05
@@ -53,7 +54,7 @@ def troubles(figures: Figures) -> list[str]:
     if figures.beat.silent and (figures.beat.age is not None or figures.heartbeat):
         found.append(_("No beat ticks, so no schedule runs. Start one: celery -A config beat"))
     if figures.broken:
-        names = "; ".join(f"“{broken.schedule.name}”: {broken.reason}" for broken in figures.broken)
+        names = "; ".join(f"“{schedule.name}”: {why_broken(schedule)}" for schedule in figures.broken)
         found.append(_("These schedules cannot run. %s") % names)
     if figures.late and not figures.beat.silent:  # else that says it
         names = ", ".join(f"“{schedule.name}” ({age(figures.at - since)})" for schedule, since in figures.late)

@@ -142,7 +142,7 @@ class ScheduleAdmin(ActViews, admin.ModelAdmin):  # type: ignore[type-arg]  # Dj
             "later": before is not None,
             "sharers": edit.sharers(obj)[:6],
             "pause_form": self.pause_form(obj),
-            "facts": changes({}, spec_of(obj)),
+            "facts": changes({}, spec_of(obj) | {"paused": None}),  # a pause is told beside them
         }
 
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:  # noqa: FBT001

@@ -11,6 +11,7 @@ from schedules import ledger
 from schedules.election import Seat
 from schedules.message import Unusable, compose, refused_arguments
 from schedules.plan import Plan, key_of
+from schedules.reasons import Reason, columns
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +53,13 @@ class Checkup:
         self._at = end or 0
         self.plan.broken = {}
 
-    def _find(self, rows: Sequence[Any]) -> dict[int, str]:
+    def _find(self, rows: Sequence[Any]) -> dict[int, list[Reason]]:
         broken = {}
         for row in rows:
             try:
                 self._check(row)
             except Unusable as problem:
-                broken[row.id] = str(problem)
+                broken[row.id] = problem.why
         return broken
 
     def _check(self, row: Any) -> None:
@@ -71,15 +72,16 @@ class Checkup:
                 check_arguments: Any = task.__header__  # type: ignore[attr-defined]  # celery-types is behind
                 check_arguments(*message.args, **message.kwargs)
         except TypeError as problem:
-            raise Unusable(refused_arguments(row.task, problem)) from problem
+            raise refused_arguments(row.task, problem) from problem
         except Exception as problem:  # whatever a row holds, it must not stop the others
-            raise Unusable(f"Its time cannot be computed: {problem}") from problem
+            raise Unusable("bad_time", text=str(problem)) from problem
 
-    def _mark(self, broken: dict[int, str]) -> None:
+    def _mark(self, broken: dict[int, list[Reason]]) -> None:
         if not broken:
             return
-        if self._write(ledger.BREAK, list(broken), list(broken.values())):
-            for pk, reason in broken.items():
+        reasons, codes = zip(*columns(broken.values()), strict=True)
+        if self._write(ledger.BREAK, list(broken), list(reasons), list(codes)):
+            for pk, reason in zip(broken, reasons, strict=True):
                 logger.error("schedule.broken", extra={"schedule_id": pk, "reason": reason})
 
     def _write(self, statement: str, *values: Any) -> int:

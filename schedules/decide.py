@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-
-from django.utils.translation import gettext as _
 
 from schedules.history import LATE, State
 from schedules.policy import Missed, Overlap
+from schedules.reasons import Reason, reason
 
 # What could be sent this soon after it was due was not missed, whatever the policy: another beat took over meanwhile.
 TOLERANCE = 10.0
@@ -23,6 +21,7 @@ class Rules:
     grace: int | None = None
     paused_to: float | None = None  # when its last pause ended: what is due up to then is not caught up
     pause_reason: str = ""
+    pause_why: Sequence[Reason] = ()  # of a pause that beat made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +30,7 @@ class Situation:
 
     alive: bool = False
     waiting: bool = False
-    failing: str = ""  # why it is paused from now on
+    failing: int = 0  # so many of the last runs failed that it is paused from now on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +39,7 @@ class Verdict:
 
     due_at: float
     state: State
-    reason: str = ""
+    why: Sequence[Reason] = ()
     folded: int = 0
 
 
@@ -57,21 +56,20 @@ def decide(  # noqa: PLR0917  (what is due, and what is known)
     verdicts, runs, folded = _sort_out(due, count, late, rules)
     alive, waiting = situation.alive, situation.waiting
     for due_at in runs:
-        lateness = timedelta(seconds=late[due_at])
-        reason = _("Sent %s late.") % _words(lateness) if lateness > LATE else ""
-        state = State.CLAIMED
+        state, why = State.CLAIMED, list[Reason]()
         if situation.failing:
-            state, reason = State.SKIPPED, situation.failing
+            state, why = State.SKIPPED, [reason("paused"), reason("failures", number=situation.failing)]
         elif alive and rules.overlap == Overlap.QUEUE and not waiting:
-            state, waiting, reason = State.WAITING, True, _("The run before is still alive; it runs when that ends.")
+            state, waiting, why = State.WAITING, True, [reason("runs_after")]
         elif alive and rules.overlap != Overlap.ALLOW:
-            state = State.SKIPPED
-            reason = _("One waits already.") if waiting else _("The run before is still alive.")
+            state, why = State.SKIPPED, [reason("one_waits" if waiting else "alive")]
         else:
             alive = True
+            if late[due_at] > LATE.total_seconds():
+                why.append(reason("late", seconds=round(late[due_at], 1)))
             if folded:
-                reason = " ".join(filter(None, (reason, _("It stands for %d that were missed, too.") % folded)))
-        verdicts.append(Verdict(due_at=due_at, state=state, reason=reason, folded=folded))
+                why.append(reason("stands_for", number=folded))
+        verdicts.append(Verdict(due_at=due_at, state=state, why=why, folded=folded))
         folded = 0
     return verdicts
 
@@ -84,8 +82,9 @@ def _sort_out(
     unseen = count - len(due)
     paused = [at for at in due if _in_pause(at, rules)]
     if paused:
-        why = _("It was paused: %s") % rules.pause_reason
-        verdicts.append(Verdict(due_at=paused[-1], state=State.SKIPPED, reason=why, folded=unseen + len(paused) - 1))
+        by_beat = [reason("in_pause_of_beat"), *rules.pause_why]
+        why = by_beat if rules.pause_why else [reason("in_pause", text=rules.pause_reason)]
+        verdicts.append(Verdict(due_at=paused[-1], state=State.SKIPPED, why=why, folded=unseen + len(paused) - 1))
         unseen = 0
     rest = [at for at in due if not _in_pause(at, rules)]
     prompt = [at for at in rest if late[at] <= TOLERANCE]
@@ -93,22 +92,21 @@ def _sort_out(
     too_late = [at for at in missed if rules.grace is not None and late[at] > rules.grace]
     missed = missed[len(too_late) :]
     if too_late:
-        why = _("Missed by more than its grace time of %s.") % _words(timedelta(seconds=rules.grace or 0))
-        verdicts.append(_given_up(too_late, unseen, why))
+        verdicts.append(_given_up(too_late, unseen, reason("too_late", seconds=rules.grace or 0)))
         unseen = 0
     if not missed or rules.missed == Missed.SKIP:
         if missed:
-            verdicts.append(_given_up(missed, unseen, _("Missed: nothing could be sent when it was due.")))
+            verdicts.append(_given_up(missed, unseen, reason("missed")))
             unseen = 0
         return verdicts, prompt, unseen
     if rules.missed == Missed.ALL:
         kept = missed[-rules.catch_up_limit :] if rules.catch_up_limit else []
         dropped = missed[: len(missed) - len(kept)]
         if dropped or unseen:
-            why = _("Missed; more than the limit of %d to catch up.") % rules.catch_up_limit
+            limit = reason("too_many", number=rules.catch_up_limit)
             # Of those that were not even looked at, the newest lies somewhere before.
             verdicts.append(
-                _given_up(dropped, unseen, why) if dropped else _given_up([due[0] - 0.001], unseen - 1, why)
+                _given_up(dropped, unseen, limit) if dropped else _given_up([due[0] - 0.001], unseen - 1, limit)
             )
         return verdicts, [*kept, *prompt], 0
     if prompt:
@@ -116,20 +114,9 @@ def _sort_out(
     return verdicts, missed[-1:], unseen + len(missed) - 1
 
 
-def _given_up(due: Sequence[float], unseen: int, why: str) -> Verdict:
-    return Verdict(due_at=due[-1], state=State.MISSED, reason=why, folded=unseen + len(due) - 1)
+def _given_up(due: Sequence[float], unseen: int, why: Reason) -> Verdict:
+    return Verdict(due_at=due[-1], state=State.MISSED, why=[why], folded=unseen + len(due) - 1)
 
 
 def _in_pause(due_at: float, rules: Rules) -> bool:
     return rules.paused_to is not None and due_at <= rules.paused_to
-
-
-def _words(duration: timedelta) -> str:
-    seconds = int(duration.total_seconds())
-    if seconds < 120:
-        return _("%d s") % seconds
-    if seconds < 7200:
-        return _("%d min") % (seconds // 60)
-    if seconds < 172_800:
-        return _("%d h") % (seconds // 3600)
-    return _("%d days") % (seconds // 86_400)

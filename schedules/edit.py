@@ -101,7 +101,7 @@ def switch(schedule: Schedule, *, on: bool, by: User) -> bool:
         changed = Schedule.objects.filter(pk=schedule.pk, enabled=not on).update(enabled=on, **fresh)
         if changed:
             PeriodicTasks.update_changed()
-            trail.acted(schedule, by, "Enabled." if on else "Disabled.")
+            trail.acted(schedule, by, "act_enabled" if on else "act_disabled")
     return bool(changed)
 
 

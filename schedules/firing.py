@@ -14,6 +14,7 @@ from schedules.history import State
 from schedules.message import Unusable
 from schedules.plan import Item, Plan, delay, key_of, occurrence_id
 from schedules.publish import Parcel
+from schedules.reasons import reason
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Firing:
                 raise
             if len(items) == 1:
                 logger.exception("schedule.put_aside", extra={"schedule_id": items[0].pk})
-                self.plan.broken[items[0].pk] = f"{type(problem).__name__}: {problem}"
+                self.plan.broken[items[0].pk] = [reason("words", text=f"{type(problem).__name__}: {problem}")]
                 self.plan.put_off(items[0], now + AGAIN)
                 return []
             middle = len(items) // 2
@@ -66,7 +67,7 @@ class Firing:
             self._advance(connection, known, rows, fired, now)
             for pk, situation in situations.items():
                 if situation.failing:
-                    connection.execute(ledger.PAUSE, (situation.failing.removeprefix("Paused: "), pk))
+                    ledger.pause(connection, pk, situation.failing)
         parcels = self._settle(known, rows, fired, won, now)
         if edited:
             self.plan.reload(edited)
@@ -145,7 +146,7 @@ class Firing:
             try:
                 self.plan.advance(item, last)
             except Unusable as problem:
-                self.plan.broken[pk] = str(problem)
+                self.plan.broken[pk] = problem.why
         for pk, (verdicts, _last) in fired.items():
             for verdict in verdicts:
                 claimed = occurrence_id(pk, verdict.due_at)
@@ -167,5 +168,5 @@ def _rules(row: Any) -> Rules:
         return Rules()
     return Rules(
         overlap=row.overlap, missed=row.missed, catch_up_limit=row.catch_up_limit, grace=row.grace, pause_reason=row.pause_reason,
-        paused_to=row.paused_until or row.resumed_at,
+        pause_why=row.pause_why or (), paused_to=row.paused_until or row.resumed_at,
     )  # fmt: skip

@@ -9,6 +9,8 @@ from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 from django_celery_results.models import TaskResult
 
+from schedules.reasons import words
+
 # A message that leaves later than this after its due time is late. The beat looks several times a second.
 LATE = timedelta(seconds=5)
 
@@ -47,8 +49,10 @@ class Occurrence(models.Model):
     name = models.CharField(max_length=200)
     due_at = models.DateTimeField()
     state = models.CharField(max_length=7, choices=State, default=State.CLAIMED)
-    # Why it was skipped, missed or refused, or why it left late. Nothing when all was as usual.
+    # Why it was skipped, missed or refused, or why it left late, in English. Nothing when all was as usual.
     reason = models.CharField(max_length=500, blank=True, default="")
+    # The same as codes with their numbers, for the console (schedules/reasons.py). None when there is nothing to say, and in old rows.
+    why = models.JSONField(null=True, blank=True)
     # Earlier due times that this row stands for: each alike and none was sent.
     folded = models.PositiveIntegerField(default=0)
     by = models.CharField(max_length=150, blank=True, default="")  # who ran it by hand
@@ -83,7 +87,8 @@ class Broken(models.Model):
     schedule = models.OneToOneField(
         PeriodicTask, models.CASCADE, primary_key=True, related_name="broken", db_constraint=False
     )
-    reason = models.CharField(max_length=500)
+    reason = models.CharField(max_length=500)  # in English
+    why = models.JSONField(null=True, blank=True)  # as codes
     since = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -91,7 +96,7 @@ class Broken(models.Model):
         verbose_name_plural = _("broken schedules")
 
     def __str__(self) -> str:
-        return self.reason
+        return words(self.why, self.reason)
 
 
 class Beat(models.Model):

@@ -1,6 +1,6 @@
 """The beat's SQL: every claim, what became of it, and what is broken. All on the connection that holds the lock."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -9,21 +9,22 @@ from psycopg.rows import namedtuple_row
 
 from schedules.decide import Situation, Verdict
 from schedules.plan import occurrence_id
+from schedules.reasons import Reason, columns, reason
 
 Connection = psycopg.Connection[Any]
 
 FULL = """
-    SELECT task.*, policy.overlap, policy.missed, policy.catch_up_limit, policy.grace, policy.pause_after_failures, policy.pause_reason,
+    SELECT task.*, policy.overlap, policy.missed, policy.catch_up_limit, policy.grace, policy.pause_after_failures, policy.pause_reason, policy.pause_why,
            policy.paused_at IS NOT NULL AND policy.paused_until IS NULL AS paused, extract(epoch FROM policy.paused_until)::float8 AS paused_until,
            extract(epoch FROM policy.resumed_at)::float8 AS resumed_at, coalesce(policy.jitter, 0) AS jitter,
            extract(epoch FROM task.expires)::float8 AS ends
       FROM django_celery_beat_periodictask task LEFT JOIN schedules_policy policy ON policy.schedule_id = task.id
      WHERE """
 CLAIM = """
-    INSERT INTO schedules_occurrence (id, schedule_id, name, due_at, state, reason, folded, by, claimed_at, copy, outcome)
-    SELECT id, schedule_id, name, to_timestamp(due_at), state, left(reason, 500), folded, '', clock_timestamp(), '', ''
-      FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::float8[], %s::text[], %s::text[], %s::int[])
-        AS claim (id, schedule_id, name, due_at, state, reason, folded)
+    INSERT INTO schedules_occurrence (id, schedule_id, name, due_at, state, reason, why, folded, by, claimed_at, copy, outcome)
+    SELECT id, schedule_id, name, to_timestamp(due_at), state, left(reason, 500), why::jsonb, folded, '', clock_timestamp(), '', ''
+      FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::float8[], %s::text[], %s::text[], %s::text[], %s::int[])
+        AS claim (id, schedule_id, name, due_at, state, reason, why, folded)
         ON CONFLICT (id) DO NOTHING
     RETURNING id
 """
@@ -38,8 +39,8 @@ ADVANCE = """
 """
 SENT = "UPDATE schedules_occurrence SET state = 'sent', sent_at = clock_timestamp() WHERE id = ANY(%s) AND state = 'claimed'"
 REFUSED = """
-    UPDATE schedules_occurrence occurrence SET state = 'refused', reason = left(refused.reason, 500)
-      FROM unnest(%s::uuid[], %s::text[]) AS refused (id, reason) WHERE occurrence.id = refused.id AND state = 'claimed'
+    UPDATE schedules_occurrence occurrence SET state = 'refused', reason = left(refused.reason, 500), why = refused.why::jsonb
+      FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS refused (id, reason, why) WHERE occurrence.id = refused.id AND state = 'claimed'
 """
 UNSENT = """
     SELECT id, schedule_id, extract(epoch FROM due_at)::float8 FROM schedules_occurrence WHERE state = 'claimed' ORDER BY due_at LIMIT %s
@@ -58,7 +59,7 @@ ALIVE = """
 WAITING = "SELECT DISTINCT schedule_id FROM schedules_occurrence WHERE state = 'waiting' AND schedule_id = ANY(%s)"
 ALL_WAITING = "SELECT DISTINCT schedule_id FROM schedules_occurrence WHERE state = 'waiting' LIMIT 1000"
 RELEASE = """
-    UPDATE schedules_occurrence SET state = 'claimed', reason = 'It waited for the run before to end.', claimed_at = clock_timestamp()
+    UPDATE schedules_occurrence SET state = 'claimed', reason = %s, why = %s, claimed_at = clock_timestamp()
      WHERE state = 'waiting' AND schedule_id = ANY(%s)
 """
 # How many of the last ended runs since the last resumption failed, and how many there were.
@@ -80,7 +81,7 @@ NEWEST = """
 """
 # A policy that somebody is editing is left to them; the next due time asks again.
 PAUSE = """
-    UPDATE schedules_policy SET paused_at = now(), paused_until = NULL, pause_reason = left(%s, 500), paused_by = 'beat'
+    UPDATE schedules_policy SET paused_at = now(), paused_until = NULL, pause_reason = %s, pause_why = %s, paused_by = 'beat'
      WHERE schedule_id IN (SELECT schedule_id FROM schedules_policy WHERE schedule_id = %s AND paused_at IS NULL FOR UPDATE SKIP LOCKED)
 """
 RESUME = """
@@ -88,10 +89,11 @@ RESUME = """
      WHERE schedule_id IN (SELECT schedule_id FROM schedules_policy WHERE schedule_id = ANY(%s) AND paused_until <= now() FOR UPDATE SKIP LOCKED)
 """
 BREAK = """
-    INSERT INTO schedules_broken (schedule_id, reason, since)
-    SELECT task.id, left(told.reason, 500), now() FROM unnest(%s::int[], %s::text[]) AS told (id, reason)
+    INSERT INTO schedules_broken (schedule_id, reason, why, since)
+    SELECT task.id, left(told.reason, 500), told.why::jsonb, now() FROM unnest(%s::int[], %s::text[], %s::text[]) AS told (id, reason, why)
       JOIN django_celery_beat_periodictask task ON task.id = told.id
-        ON CONFLICT (schedule_id) DO UPDATE SET reason = excluded.reason WHERE schedules_broken.reason <> excluded.reason
+        ON CONFLICT (schedule_id) DO UPDATE SET reason = excluded.reason, why = excluded.why
+     WHERE (schedules_broken.reason, schedules_broken.why) IS DISTINCT FROM (excluded.reason, excluded.why)
 """
 MEND = "DELETE FROM schedules_broken WHERE schedule_id = ANY(%s)"
 MEND_BETWEEN = "DELETE FROM schedules_broken WHERE schedule_id > %s AND (%s::int IS NULL OR schedule_id <= %s) AND NOT schedule_id = ANY(%s)"
@@ -115,14 +117,25 @@ def claim(connection: Connection, verdicts: Sequence[tuple[Any, Verdict]]) -> se
     """Write rows of the ledger; returns the ids of those that nobody had written before."""
     if not verdicts:
         return set()
-    columns = zip(
+    told = zip(verdicts, columns(v.why for _row, v in verdicts), strict=True)
+    facts = zip(
         *(
-            (occurrence_id(row.id, v.due_at), row.id, row.name, v.due_at, v.state.value, v.reason, v.folded)
-            for row, v in verdicts
+            (occurrence_id(row.id, v.due_at), row.id, row.name, v.due_at, v.state.value, *why, v.folded)
+            for (row, v), why in told
         ),
         strict=True,
     )
-    return {won for (won,) in connection.execute(CLAIM, [list(column) for column in columns]).fetchall()}
+    return {won for (won,) in connection.execute(CLAIM, [list(column) for column in facts]).fetchall()}
+
+
+def refuse(connection: Connection, refused: Mapping[UUID, Sequence[Reason]]) -> None:
+    """Note why some can never be sent."""
+    connection.execute(REFUSED, (list(refused), *map(list, zip(*columns(refused.values()), strict=True))))
+
+
+def pause(connection: Connection, schedule: int, failures: int) -> None:
+    """Pause it from now on: so many of its last runs failed."""
+    connection.execute(PAUSE, (*columns([[reason("failures", number=failures)]])[0], schedule))
 
 
 def situations(connection: Connection, rows: Iterable[Any]) -> dict[int, Situation]:
@@ -142,7 +155,7 @@ def situations(connection: Connection, rows: Iterable[Any]) -> dict[int, Situati
         pk: Situation(
             alive=alive.get(pk, False) or pk in waiting,
             waiting=pk in waiting,
-            failing=f"Paused: the last {strict[pk]} runs failed." if pk in failing else "",
+            failing=strict[pk] if pk in failing else 0,
         )
         for pk in {*careful, *strict}
     }
@@ -155,4 +168,4 @@ def release(connection: Connection) -> int:
         return 0
     alive = dict(connection.execute(ALIVE, (waiting,)).fetchall())
     free = [pk for pk in waiting if not alive.get(pk)]
-    return connection.execute(RELEASE, (free,)).rowcount if free else 0
+    return connection.execute(RELEASE, (*columns([[reason("ran_after")]])[0], free)).rowcount if free else 0

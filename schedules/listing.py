@@ -74,7 +74,7 @@ def standing(schedule: Schedule) -> str:
 def why_broken(schedule: Schedule) -> str:
     """Why it cannot run, as its row says or as beat found out; or nothing."""
     try:
-        return schedule.problem or str(schedule.broken.reason)
+        return schedule.problem or str(schedule.broken)
     except Broken.DoesNotExist:
         return ""
 

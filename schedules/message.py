@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from django.utils.translation import gettext as _
+from schedules.reasons import reason, words
 
 # A schedule's name in each of its messages, where django-celery-results looks for it.
 NAME_HEADER = "periodic_task_name"
@@ -15,7 +15,14 @@ ROUTING = ("queue", "exchange", "routing_key", "priority")
 
 
 class Unusable(ValueError):
-    """Beat cannot use this row. str() says which part of it and why."""
+    """Beat cannot use this row. str() says which part of it and why, in the language that is active; `why` is what is written down."""
+
+    def __init__(self, code: str, **facts: str | float) -> None:
+        super().__init__(code, facts)
+        self.why = [reason(code, **facts)]
+
+    def __str__(self) -> str:
+        return words(self.why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +55,9 @@ def compose(row: Any) -> Message:
     )
 
 
-def refused_arguments(task: str, problem: TypeError) -> str:
+def refused_arguments(task: str, problem: TypeError) -> Unusable:
     """What is said when a task does not take what a schedule sends."""
-    return _("%(task)s does not take these arguments: %(reason)s") % {"task": task, "reason": problem}
+    return Unusable("arguments", task=task, text=str(problem))
 
 
 def _json(text: str | None, field: str, empty: Any) -> Any:
@@ -59,8 +66,7 @@ def _json(text: str | None, field: str, empty: Any) -> Any:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as problem:
-        raise Unusable(_("%(field)s is not JSON: %(reason)s") % {"field": field, "reason": problem}) from None
+        raise Unusable("no_json", field=field, text=str(problem)) from None
     if not isinstance(value, type(empty)):
-        wanted = _("a JSON array") if isinstance(empty, list) else _("a JSON object")
-        raise Unusable(_("%(field)s must be %(wanted)s.") % {"field": field, "wanted": wanted})
+        raise Unusable("no_array" if isinstance(empty, list) else "no_object", field=field)
     return value

@@ -115,16 +115,16 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
         """
         compose(self)
         if not self.scheduler:
-            raise Unusable(_("It has no time to run at."))
+            raise Unusable("no_time")
         try:
             timing = self.timing
             assert timing is not None
             if isinstance(timing, due.Every) and timing.seconds < 1:
-                raise Unusable(_("It would run more than once a second."))
+                raise Unusable("too_often")
             if timing.after(0) is None:
-                raise Unusable(_("Its time never comes."))
+                raise Unusable("never")
         except (Unusable, DatabaseError, InterfaceError):
             raise
         except Exception as problem:  # whatever a row holds, it must not stop the others
-            reason = str(problem).strip().splitlines()
-            raise Unusable(_("Its time cannot be computed: %s") % (reason[0] if reason else repr(problem))) from problem
+            lines = str(problem).strip().splitlines()
+            raise Unusable("bad_time", text=lines[0] if lines else repr(problem)) from problem

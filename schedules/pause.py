@@ -30,11 +30,14 @@ def pause(schedule: Schedule, *, reason: str, by: User, until: datetime | None =
         "paused_at": timezone.now(),
         "paused_until": until,
         "pause_reason": reason[:500],
+        "pause_why": None,  # a person's, word for word
         "paused_by": by.get_username(),
     }
     Policy.objects.update_or_create(schedule_id=schedule.pk, defaults=facts)
-    end = f" until {until:%Y-%m-%d %H:%M %Z}" if until else ""
-    trail.acted(schedule, by, f"Paused{end}: {reason}")
+    if until:
+        trail.acted(schedule, by, "act_paused_until", until=until.isoformat(), text=reason)
+    else:
+        trail.acted(schedule, by, "act_paused", text=reason)
 
 
 @transaction.atomic
@@ -44,5 +47,5 @@ def resume(schedule: Schedule, *, by: User) -> bool:
     facts = {"paused_at": None, "paused_until": None, "resumed_at": timezone.now()}
     changed = Policy.objects.filter(schedule_id=schedule.pk, paused_at__isnull=False).update(**facts)
     if changed:
-        trail.acted(schedule, by, "Resumed.")
+        trail.acted(schedule, by, "act_resumed")
     return bool(changed)

@@ -8,10 +8,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from celery import current_app
+from django.utils.translation import override
 
 from schedules import due
 from schedules.election import Seat
 from schedules.message import Unusable
+from schedules.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ class Plan:
     def __init__(self, seat: Seat) -> None:
         self.seat = seat
         self.items: dict[int, Item] = {}
-        self.broken: dict[int, str] = {}
+        self.broken: dict[int, list[Reason]] = {}
         self._heap: list[tuple[float, int, int]] = []
         self._timings: dict[Key, due.Timing | Unusable] = {}
         self._memo: dict[tuple[Key, float], float | None] = {}
@@ -156,7 +158,7 @@ class Plan:
         """
         if key not in self._timings:
             self._read_timings(key[0], key[1])
-        timing = self._timings.get(key, Unusable("It has no time to run at."))
+        timing = self._timings.get(key) or Unusable("no_time")
         if isinstance(timing, Unusable):
             raise timing
         return timing
@@ -192,7 +194,7 @@ class Plan:
             else:
                 self._aim(item, timing)
         except Unusable as problem:
-            self.broken[pk] = str(problem)
+            self.broken[pk] = problem.why
         return item
 
     def _aim(self, item: Item, timing: due.Timing) -> None:
@@ -203,7 +205,7 @@ class Plan:
             try:
                 upcoming = timing.after(item.anchor)
             except Exception as problem:
-                raise Unusable(f"Its time cannot be computed: {problem}") from problem
+                raise Unusable("bad_time", text=str(problem)) from problem
             if len(self._memo) > 10_000:
                 self._memo = {}
             self._memo[memo] = upcoming
@@ -216,12 +218,11 @@ class Plan:
         if kind not in TIMINGS:
             return
         query = TIMINGS[kind] + ("" if pk is None else " WHERE id = %s")
-        for row in self.seat.connection.execute(query, None if pk is None else (pk,)).fetchall():
-            self.seat.renew()  # a cron line takes 0.1 ms to read, and there may be tens of thousands
-            try:
-                self._timings[kind, row[0]] = _timing(kind, row)
-            except Exception as problem:  # noqa: BLE001  (whatever a row holds, it must not stop the others)
-                self._timings[kind, row[0]] = Unusable(str(problem).strip() or repr(problem))
+        rows = self.seat.connection.execute(query, None if pk is None else (pk,)).fetchall()
+        with override(None):  # what is wrong with a cron line is told by its own words, and written down in English
+            for row in rows:
+                self.seat.renew()  # a cron line takes 0.1 ms to read, and there may be tens of thousands
+                self._timings[kind, row[0]] = _readable(kind, row)
 
 
 def key_of(row: Any) -> Key:
@@ -231,6 +232,16 @@ def key_of(row: Any) -> Key:
 
 def _first(ids: Sequence[int | None]) -> Key:
     return next(((kind, pk) for kind, pk in zip(KINDS, ids, strict=True) if pk is not None), ("", 0))
+
+
+def _readable(kind: str, row: tuple[Any, ...]) -> due.Timing | Unusable:
+    """What it says, or why it says nothing."""
+    try:
+        return _timing(kind, row)
+    except Unusable as problem:
+        return problem
+    except Exception as problem:  # noqa: BLE001  (whatever a row holds, it must not stop the others)
+        return Unusable("bad_time", text=str(problem).strip() or repr(problem))
 
 
 def _timing(kind: str, row: tuple[Any, ...]) -> due.Timing:
@@ -243,7 +254,7 @@ def _timing(kind: str, row: tuple[Any, ...]) -> due.Timing:
         except OverflowError:
             possible = False
         if not possible:
-            raise Unusable("An interval is at least a second and at most ten years.")
+            raise Unusable("bad_interval")
         return every
     if kind == "solar":
         return due.Solar(event=row[1], latitude=row[2], longitude=row[3])

@@ -4,6 +4,8 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 
+from schedules.reasons import words
+
 
 class Overlap(models.TextChoices):
     """What happens when it is due while the task of the run before is still alive."""
@@ -42,7 +44,9 @@ class Policy(models.Model):
     # Paused while paused_at is set; due times up to resumed_at are not caught up.
     paused_at = models.DateTimeField(null=True, blank=True, editable=False)
     paused_until = models.DateTimeField(_("paused until"), null=True, blank=True)
+    # What a person wrote; of a pause that beat made, English words, and the same as codes for the console (schedules/reasons.py).
     pause_reason = models.CharField(_("reason"), max_length=500, blank=True, default="")
+    pause_why = models.JSONField(null=True, blank=True, editable=False)
     paused_by = models.CharField(max_length=150, blank=True, default="", editable=False)
     resumed_at = models.DateTimeField(null=True, blank=True, editable=False)
 
@@ -52,3 +56,8 @@ class Policy(models.Model):
 
     def __str__(self) -> str:
         return f"{self.schedule_id}: {self.overlap}, {self.missed}"
+
+    @property
+    def pause_words(self) -> str:
+        """Why it is paused, for people."""
+        return words(self.pause_why, self.pause_reason)

@@ -12,6 +12,7 @@ from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore
 
 from schedules.confirms import Confirms
 from schedules.message import COPY_HEADER, ROUTING, Unusable, compose, refused_arguments
+from schedules.reasons import Reason, reason
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Parcel:
 class Sent:
     """What became of parcels that are not on the broker: why some can never be sent, and which the broker does not take now."""
 
-    refused: dict[UUID, str]
+    refused: dict[UUID, list[Reason]]
     not_taken: set[UUID]
 
 
@@ -55,7 +56,7 @@ class Publisher:
         Raises:
             BrokerAway: the broker does not answer.
         """
-        refused: dict[UUID, str] = {}
+        refused: dict[UUID, list[Reason]] = {}
         tags: dict[int, UUID] = {}
         not_taken: set[int] = set()
         try:
@@ -63,8 +64,8 @@ class Publisher:
             with producer.batch(max_size=BATCH):
                 for parcel in parcels:
                     before_each()
-                    if reason := self._put(producer, parcel):
-                        refused[parcel.id] = reason
+                    if why := self._put(producer, parcel):
+                        refused[parcel.id] = why
                     elif self._confirms:
                         tags[self._confirms.tag] = parcel.id
                 before_each()
@@ -88,12 +89,12 @@ class Publisher:
             except Exception:
                 logger.debug("schedules.broker_not_closed", exc_info=True)
 
-    def _put(self, producer: Any, parcel: Parcel) -> str:
+    def _put(self, producer: Any, parcel: Parcel) -> list[Reason]:
         """Publish one; returns why it can never be, or nothing."""
         try:
             message = compose(parcel.row)
         except Unusable as problem:
-            return str(problem)
+            return problem.why
         options = {**message.options, "task_id": str(parcel.id), "producer": producer, "retry": False}
         options["headers"] = {**options["headers"], BEAT_HEADER: True, COPY_HEADER: str(uuid.uuid4())}
         task = self.app.tasks.get(message.task)
@@ -109,11 +110,11 @@ class Publisher:
             if isinstance(problem, self._broker_errors()):
                 raise
             if isinstance(problem, TypeError):
-                return refused_arguments(message.task, problem)
+                return refused_arguments(message.task, problem).why
             logger.exception("schedule.refused", extra={"schedule": parcel.row.name})
-            return f"{type(problem).__name__}: {problem}"
+            return [reason("words", text=f"{type(problem).__name__}: {problem}")]
         self._declared.add(way)
-        return ""
+        return []
 
     def _connected(self) -> Any:
         if self._producer is None:

@@ -1,5 +1,6 @@
 """What became of the last runs: one query for a page of schedules."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,15 +13,17 @@ from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from schedules.durations import brief
 from schedules.history import LATE, State
 from schedules.models import Schedule
 from schedules.plan import delay
+from schedules.reasons import words
 from schedules.spec import policy_of
 
 SHOWN = 14
 # The newest occurrences by the index of each schedule: a schedule that runs each second costs what a yearly one does.
 SQL = """
-SELECT newest.schedule_id, newest.id, newest.due_at, newest.sent_at, newest.state, newest.reason, newest.folded, newest.by,
+SELECT newest.schedule_id, newest.id, newest.due_at, newest.sent_at, newest.state, newest.reason, newest.why, newest.folded, newest.by,
        COALESCE(NULLIF(newest.outcome, ''), result.status), result.id,
        EXTRACT(EPOCH FROM result.date_done - result.date_started)::float8
   FROM unnest(%s::int[]) AS wanted(id)
@@ -53,7 +56,7 @@ class Past:
     due_at: datetime
     sent_at: datetime | None
     mark: str
-    reason: str
+    reason: str  # in the reader's language
     folded: int
     by: str
     result: int | None
@@ -128,7 +131,7 @@ def recent(
         rows = cursor.fetchall()
     addresses = _letters(rows) if letters else {}
     found: dict[int, list[Past]] = {pk: [] for pk in ids}
-    for pk, task_id, due_at, sent_at, state, reason, folded, by, outcome, result, seconds in rows:
+    for pk, task_id, due_at, sent_at, state, reason, why, folded, by, outcome, result, seconds in rows:
         mark = OUTCOMES.get(outcome or "", state) if state == State.SENT else state
         done = mark in {"succeeded", "failed"} and seconds is not None
         past = Past(
@@ -136,7 +139,7 @@ def recent(
             due_at=due_at,
             sent_at=sent_at,
             mark=mark,
-            reason=reason,
+            reason=words(json.loads(why or "[]"), reason),
             folded=folded,
             by=by,
             result=result,
@@ -146,21 +149,6 @@ def recent(
         )
         found[pk].append(past)
     return {pk: Recent(past=several) for pk, several in found.items()}
-
-
-def brief(span: timedelta) -> str:
-    """`0.3 s`, `42 s`, `4 m 10 s`, `2 h 5 m`, `3 d 4 h`."""
-    seconds = span.total_seconds()
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    units = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
-    parts: list[str] = []
-    rest = round(seconds)
-    for size, unit in units:
-        number, rest = divmod(rest, size)
-        if number or parts:
-            parts.append(f"{number} {unit}" if number else "")
-    return " ".join(filter(None, parts[:2]))
 
 
 def _letters(rows: Iterable[tuple[object, ...]]) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ from schedules.calls import import_tasks
 from schedules.history import State
 from schedules.message import COPY_HEADER, Message, Unusable, compose, refused_arguments
 from schedules.models import Occurrence, Schedule
+from schedules.reasons import plain, reason
 
 
 class NotRun(Exception):
@@ -37,12 +38,12 @@ def run_now(schedule: Schedule, *, by: User) -> str:
     task_id = uuid4()
     try:
         with transaction.atomic():  # what is not sent leaves no row
-            trail.acted(schedule, by, f"Run now, as task {task_id}.")
+            trail.acted(schedule, by, "act_run", task=str(task_id))
             copy = str(uuid4())
             _note(schedule, by, task_id, copy)
             _send(message, str(task_id), copy)
     except TypeError as problem:
-        raise NotRun(refused_arguments(message.task, problem)) from None
+        raise NotRun(str(refused_arguments(message.task, problem))) from None
     except OperationalError:
         raise NotRun(
             _("“%s” was not sent: the broker does not answer. Try again when it is back.") % schedule.name
@@ -51,10 +52,10 @@ def run_now(schedule: Schedule, *, by: User) -> str:
 
 
 def _note(schedule: Schedule, by: User, task_id: UUID, copy: str) -> None:
-    now = timezone.now()
+    now, why = timezone.now(), [reason("run_now")]
     Occurrence.objects.create(
-        id=task_id, schedule_id=schedule.pk, name=schedule.name, due_at=now, sent_at=now, state=State.SENT, by=by.get_username(), reason=_("Run now"),
-        copy=copy,
+        id=task_id, schedule_id=schedule.pk, name=schedule.name, due_at=now, sent_at=now, state=State.SENT, by=by.get_username(),
+        reason=plain(why), why=why, copy=copy,
     )  # fmt: skip
 
 

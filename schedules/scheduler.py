@@ -15,6 +15,7 @@ from schedules.election import HEARTBEAT, LEASE, Seat, elapsed
 from schedules.firing import Firing
 from schedules.plan import Plan
 from schedules.publish import BATCH, BrokerAway, Parcel, Publisher
+from schedules.reasons import plain, reason
 
 logger = logging.getLogger(__name__)
 
@@ -150,16 +151,16 @@ class Scheduler(CeleryScheduler):
         sent = [parcel for parcel in parcels if parcel.id not in refused and parcel.id not in told.not_taken]
         self.seat.connection.execute(ledger.SENT, ([parcel.id for parcel in sent],))
         if refused:
-            self.seat.connection.execute(ledger.REFUSED, (list(refused), list(refused.values())))
+            ledger.refuse(self.seat.connection, refused)
         for parcel in parcels:
             self._unsent.pop(parcel.id, None)
             if parcel.id in told.not_taken:
                 self._unsent[parcel.id] = parcel  # at the end, so that others have their turn
                 continue
             facts = {"schedule": parcel.row.name, "task": parcel.row.task, "task_id": str(parcel.id)}
-            if reason := refused.get(parcel.id):
-                self.plan.broken[parcel.row.id] = reason
-                logger.error("schedule.refused", extra={**facts, "reason": reason})
+            if why := refused.get(parcel.id):
+                self.plan.broken[parcel.row.id] = why
+                logger.error("schedule.refused", extra={**facts, "reason": plain(why)})
             else:
                 logger.info("schedule.sent", extra=facts)
 
@@ -180,19 +181,18 @@ class Scheduler(CeleryScheduler):
         rows = {row.id: row for row in ledger.rows(connection, {pk for _id, pk, _due in found}, also_off=True)}
         gone = [claimed for claimed, pk, _due in found if pk not in rows]
         if gone:
-            reason = "The schedule was deleted before it was sent."
-            connection.execute(ledger.REFUSED, (gone, [reason] * len(gone)))
+            ledger.refuse(connection, {claimed: [reason("deleted")] for claimed in gone})
         return {claimed: Parcel(claimed, rows[pk]) for claimed, pk, _due in found if pk in rows}
 
     def _step_down(self, problem: Exception) -> None:
         led = self.seat.leads
         self.seat.leave()
         self._unsent = {}
-        reason = (str(problem).strip().splitlines() or [repr(problem)])[0]
+        line = (str(problem).strip().splitlines() or [repr(problem)])[0]
         if led:
-            logger.warning("schedules.stepped_down", extra={"beat": self.seat.name, "reason": reason})
+            logger.warning("schedules.stepped_down", extra={"beat": self.seat.name, "reason": line})
         elif not self._away:
-            logger.warning("schedules.database_away", extra={"reason": reason})
+            logger.warning("schedules.database_away", extra={"reason": line})
             self._away = True
 
     def _report_back(self) -> None:

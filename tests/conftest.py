@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import OperationalError, connection
 from django.db.backends.base.operations import BaseDatabaseOperations
+from django.utils import translation
 from hypothesis import HealthCheck, settings
 from psycopg.errors import DeadlockDetected
 
@@ -76,6 +77,13 @@ def flush_in_spite_of_workers() -> Iterator[None]:
 def workers_of_other_files() -> None:
     """What they said of their tasks and queues is forgotten: a replay would believe it for minutes."""
     inspection.forget()
+
+
+@pytest.fixture(autouse=True)
+def language_of_the_last_page() -> Iterator[None]:
+    """Whoever read a page in Japanese leaves this thread in Japanese."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture(scope="session")

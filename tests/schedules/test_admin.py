@@ -12,6 +12,7 @@ from django_celery_results.models import TaskResult
 
 from schedules.models import Occurrence, Policy, Schedule
 from schedules.spec import changes, spec_of
+from schedules.trail import history
 
 pytestmark = pytest.mark.django_db
 
@@ -132,8 +133,7 @@ def test_disable_and_enable_are_recorded_once(boss, schedule):
     for name, enabled in (("disable", False), ("disable", False), ("enable", True), ("enable", True)):
         boss.post(url(name, schedule))
         assert Schedule.objects.get().enabled is enabled
-    trail = [entry.change_message for entry in LogEntry.objects.order_by("pk")]
-    assert trail == ["Disabled.", "Enabled."]
+    assert [act.words for act in history(schedule)] == ["Enabled.", "Disabled."]
     assert "Disabled." in boss.get(url("history", schedule)).content.decode()
 
 
@@ -218,7 +218,8 @@ def test_many_are_turned_off_at_once_by_those_who_may(client, staff, boss, sched
     response = boss.post(LIST, {**chosen, "action": "enable_selected", "index": 0}, follow=True)
     assert "1 schedule was turned on." in messages(response)
     assert "headers must be a JSON object" in " ".join(messages(response))
-    assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == ["Disabled.", "Enabled."]
+    assert [act.words for act in history(schedule)] == ["Enabled.", "Disabled."]
+    assert LogEntry.objects.count() == 2
     client.force_login(staff("view_schedule", "change_schedule"))
     assert "disable_selected" not in client.get(LIST).content.decode()
     client.post(LIST, {**chosen, "action": "disable_selected", "index": 0})
@@ -239,9 +240,10 @@ def test_a_pause_has_a_reason_and_an_end_and_is_recorded(boss, schedule):
     assert policy.paused_until.astimezone(schedule.zone).hour == 9
     boss.post(url("resume", schedule))
     assert Policy.objects.get().paused_at is None
-    first, second = LogEntry.objects.order_by("pk")
-    assert "audit" in first.change_message
-    assert second.change_message == "Resumed."
+    resumed, paused = history(schedule)
+    assert paused.words.startswith("Paused until Tue 1 Jan 2030, ")
+    assert paused.words.endswith(": audit")
+    assert resumed.words == "Resumed."
 
 
 def test_the_history_tells_who_changed_what_from_what_to_what(boss, schedule, typed):

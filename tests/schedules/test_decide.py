@@ -3,6 +3,7 @@
 import pytest
 
 from schedules.decide import Rules, Situation, decide
+from schedules.reasons import plain
 
 NOW = 1000.0
 
@@ -26,7 +27,7 @@ def test_what_jitter_put_off_is_neither_late_nor_missed():
     due, ready = [400.0, 500.0, 600.0], [900.0, NOW - 1, NOW - 1]
     for rules in (Rules(missed="skip"), Rules(grace=60)):
         verdicts = decide(due[1:], 2, NOW, rules, Situation(), ready[1:])
-        assert [(v.due_at, v.state.value, v.reason, v.folded) for v in verdicts] == [
+        assert [(v.due_at, v.state.value, plain(v.why), v.folded) for v in verdicts] == [
             (500.0, "claimed", "", 0), (600.0, "claimed", "", 0),
         ]  # fmt: skip
     verdicts = decide(due, 3, NOW, Rules(missed="skip"), Situation(), ready)
@@ -41,7 +42,7 @@ def test_after_an_outage_once_runs_for_the_newest_and_counts_the_others():
 def test_after_an_outage_skip_runs_none_and_says_so_once():
     verdicts = decide([400.0, 500.0, NOW], 3, NOW, Rules(missed="skip"), Situation())
     assert [(v.due_at, v.state.value, v.folded) for v in verdicts] == [(500.0, "missed", 1), (NOW, "claimed", 0)]
-    assert "nothing could be sent" in verdicts[0].reason
+    assert "nothing could be sent" in plain(verdicts[0].why)
 
 
 def test_after_an_outage_all_runs_as_many_as_its_limit_and_folds_the_oldest():
@@ -54,19 +55,21 @@ def test_nothing_starts_later_than_its_grace_time():
     rules = Rules(missed="all", grace=450)
     verdicts = decide([400.0, 500.0, 600.0], 3, NOW, rules, Situation())
     assert [(v.due_at, v.state.value, v.folded) for v in verdicts] == [(500.0, "missed", 1), (600.0, "claimed", 0)]
-    assert "grace time of 7 min" in verdicts[0].reason
+    assert "grace time of 7 m 30 s" in plain(verdicts[0].why)
 
 
 def test_what_fell_into_a_pause_is_not_caught_up():
     rules = Rules(paused_to=550.0, pause_reason="the bank is closed")
     verdicts = decide([400.0, 500.0, 600.0], 3, NOW, rules, Situation())
     assert [(v.due_at, v.state.value, v.folded) for v in verdicts] == [(500.0, "skipped", 1), (600.0, "claimed", 0)]
-    assert verdicts[0].reason == "It was paused: the bank is closed"
+    assert plain(verdicts[0].why) == "It was paused: the bank is closed"
 
 
 def test_what_is_sent_late_says_how_late():
-    assert decide([400.0], 1, NOW, Rules(), Situation())[0].reason == "Sent 10 min late."
-    assert not decide([NOW], 1, NOW, Rules(), Situation())[0].reason
+    assert plain(decide([400.0], 1, NOW, Rules(), Situation())[0].why) == "Sent 10 m late."
+    assert not decide([NOW], 1, NOW, Rules(), Situation())[0].why
+    several = decide([400.0, 500.0, 600.0], 3, NOW, Rules(), Situation())[0].why
+    assert plain(several) == "Sent 6 m 40 s late. It stands for 2 that were missed, too."
 
 
 @pytest.mark.parametrize(
@@ -85,5 +88,7 @@ def test_overlap_depends_on_whether_the_run_before_is_alive(overlap, situation, 
 
 
 def test_a_schedule_whose_runs_fail_sends_nothing_more_and_says_why():
-    verdict = decide([NOW], 1, NOW, Rules(), Situation(failing="Paused: the last 3 runs failed."))[0]
-    assert (verdict.state.value, verdict.reason) == ("skipped", "Paused: the last 3 runs failed.")
+    verdict = decide([NOW], 1, NOW, Rules(), Situation(failing=3))[0]
+    assert (verdict.state.value, plain(verdict.why)) == ("skipped", "Paused. The last 3 runs failed.")
+    rules = Rules(paused_to=550.0, pause_reason="The last run failed.", pause_why=[("failures", {"number": 1})])
+    assert plain(decide([500.0], 1, NOW, rules, Situation())[0].why) == "It was paused. The last run failed."

@@ -247,7 +247,7 @@ def test_run_now_sends_what_beat_sends(beat, admin_user):
         "Twice",
         1,
         task="monitoring.echo",
-        queue="nobody-listens",
+        queue="twice",
         priority=3,
         expire_seconds=600,
         headers='{"tenant": "blue"}',
@@ -256,7 +256,7 @@ def test_run_now_sends_what_beat_sends(beat, admin_user):
     run_now(schedule, by=admin_user)
     process = beat()
     with current_app.connection_for_read() as broker:
-        queue = broker.SimpleQueue("nobody-listens")
+        queue = broker.SimpleQueue("twice")
         by_hand, by_beat = (queue.get(timeout=60) for _ in range(2))
         process.stop()
         queue.clear()
@@ -271,7 +271,7 @@ def test_run_now_sends_what_beat_sends(beat, admin_user):
     assert by_hand.headers["tenant"] == "blue"
     assert by_hand.payload == by_beat.payload
     assert by_hand.properties["priority"] == by_beat.properties["priority"] == 3
-    assert by_hand.delivery_info["routing_key"] == by_beat.delivery_info["routing_key"] == "nobody-listens"
+    assert by_hand.delivery_info["routing_key"] == by_beat.delivery_info["routing_key"] == "twice"
 
 
 def test_run_now_from_the_console_runs_once_and_leaves_the_times_alone(worker, client, admin_user):
@@ -284,6 +284,6 @@ def test_run_now_from_the_console_runs_once_and_leaves_the_times_alone(worker, c
     client.post(f"/schedules/schedule/{schedule.pk}/run/")
     result = eventually(lambda: results("Rare").first())
     assert json.loads(result.result) == 3
-    assert f"Run now, as task {result.task_id}." in LogEntry.objects.get().change_message
+    assert json.loads(LogEntry.objects.get().change_message)[0]["act"] == ["act_run", {"task": result.task_id}]
     after = Schedule.objects.get(pk=schedule.pk)
     assert (after.last_run_at, after.total_run_count) == (None, 0)

@@ -7,11 +7,13 @@ from itertools import pairwise
 import pytest
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import override
 from django_celery_results.models import TaskResult
 
+from monitoring import dashboard
 from schedules import edit
 from schedules.due import Every
-from schedules.history import LATE, Beat, Occurrence
+from schedules.history import LATE, Beat, Broken, Occurrence
 from schedules.models import Policy, Schedule
 from schedules.pause import NotPaused, pause, resume
 from tests.processes import eventually
@@ -22,7 +24,8 @@ pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 
 @pytest.fixture(scope="module")
 def running(django_db_setup, django_db_blocker, tmp_path_factory):
-    process = BeatProcess(tmp_path_factory.mktemp("beat") / "beat.log")
+    # What it writes does not depend on its own language.
+    process = BeatProcess(tmp_path_factory.mktemp("beat") / "beat.log", LANGUAGE_CODE="ja")
     yield process
     process.stop()
 
@@ -58,6 +61,12 @@ def rows(name, number):
     return [(one.state, one.folded) for one in found], found
 
 
+def page(client, schedule, language):
+    """The page of a schedule as somebody with this language sees it."""
+    response = client.get(f"/schedules/schedule/{schedule.pk}/change/", headers={"Accept-Language": language})
+    return response.content.decode()
+
+
 def test_after_an_outage_each_schedule_is_caught_up_as_its_policy_says():
     ago = timedelta(minutes=10, seconds=30)
     behind("by default", minutes=1, missed_for=ago)
@@ -73,8 +82,8 @@ def test_after_an_outage_each_schedule_is_caught_up_as_its_policy_says():
     assert states == [("missed", 1)]
     assert "grace time" in found[0].reason
     caught_up = Occurrence.objects.get(name="by default")
-    assert "late" in caught_up.reason
-    assert "9" in caught_up.reason
+    assert [code for code, _facts in caught_up.why] == ["late", "stands_for"]
+    assert caught_up.why[1][1] == {"number": 9}
     assert caught_up.sent_at - caught_up.due_at > LATE
     after = Schedule.objects.get(name="by default")
     assert after.last_run_at == caught_up.due_at  # no drift: the next one counts from it
@@ -124,6 +133,7 @@ def test_a_pause_sends_nothing_and_what_fell_into_it_is_not_caught_up(admin_user
     assert resume(schedule, by=admin_user)
     skipped = eventually(lambda: Occurrence.objects.filter(name="Paused", state="skipped").first())
     assert skipped.reason == "It was paused: the bank is closed"
+    assert skipped.why == [["in_pause", {"text": "the bank is closed"}]]
     assert skipped.folded >= 2
     eventually(lambda: Occurrence.objects.filter(name="Paused", state="sent", due_at__gt=skipped.due_at).count() >= 2)
     assert clock.pk
@@ -140,13 +150,46 @@ def test_a_pause_ends_by_itself(admin_user):
     )
 
 
-def test_after_some_failures_in_a_row_a_schedule_is_paused_with_the_reason(worker):
+def test_after_some_failures_in_a_row_a_schedule_is_paused_with_the_reason(worker, admin_client):
     schedule = every("Failing", task="tests.boom_callback", policy={"pause_after_failures": 2})
     policy = eventually(lambda: Policy.objects.filter(schedule_id=schedule.pk, paused_at__isnull=False).first())
-    assert policy.pause_reason == "the last 2 runs failed."
+    assert policy.pause_reason == "The last 2 runs failed."
+    assert policy.pause_why == [["failures", {"number": 2}]]
     assert policy.paused_by == "beat"
     last = Occurrence.objects.filter(name="Failing").order_by("due_at").last()
-    assert (last.state, last.reason) == ("skipped", "Paused: the last 2 runs failed.")
+    assert (last.state, last.reason) == ("skipped", "Paused. The last 2 runs failed.")
+    # In the row of its pause, and twice in its history: the row and the tooltip.
+    assert page(admin_client, schedule, "en").count("The last 2 runs failed.") >= 3
+    assert page(admin_client, schedule, "ja").count("直近の 2 回の実行が失敗しました。") >= 3
+    assert "failed." not in page(admin_client, schedule, "ja")
+
+
+def test_what_beat_wrote_down_is_told_in_the_reader_s_language(admin_client):
+    behind("caught up", minutes=1, missed_for=timedelta(minutes=10, seconds=30))
+    behind("too late", minutes=5, missed_for=timedelta(minutes=10, seconds=30), grace=90)
+    broken = every("Broken", queue="nobody-listens", task="tests.anything")
+    Schedule.objects.filter(pk=broken.pk).update(headers="[1]")
+    rows("caught up", 1)
+    rows("too late", 1)
+    eventually(lambda: Broken.objects.filter(schedule=broken.pk).exists(), what="it is marked")
+    told = {
+        "en": ("It stands for 9 that were missed, too.", "grace time of 1 m 30 s.", "headers must be a JSON object."),
+        "ja": (
+            "ほかに未実行 9 件分を代表しています。",
+            "猶予時間 1 分 30 秒 を超え",
+            "headers は JSON オブジェクトでなければなりません。",
+        ),
+    }
+    for language, (caught_up, too_late, unusable) in told.items():
+        assert caught_up in page(admin_client, Schedule.objects.get(name="caught up"), language)
+        assert too_late in page(admin_client, Schedule.objects.get(name="too late"), language)
+        with override(language):
+            assert str(Broken.objects.get()) == unusable
+        assert unusable in admin_client.get("/", headers={"Accept-Language": language}).content.decode()
+    # Who reads the table or the JSON has English words, and codes with their facts.
+    assert dashboard.as_dict(dashboard.figures())["broken_schedules"] == {
+        "Broken": {"reason": told["en"][2], "why": [["no_object", {"field": "headers"}]]}
+    }
 
 
 def test_jitter_puts_each_run_off_by_its_own_time_and_keeps_the_due_time():
