@@ -16,6 +16,7 @@ _EMPHASIS = re.compile(r"\*(.+?)\*")
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"(#{1,4}) +(.*)")
 _ITEM = re.compile(r"(?:-|\d+\.) +(.*)")
+_ID = re.compile(r' id="([^"]*)"')
 _SAFE = re.compile(r"(?:https?://|#|[\w./-]+$)")
 
 
@@ -28,6 +29,12 @@ def render(text: str) -> SafeString:
             section = anchor(match[2])
         made.append(_block(lines, section))
     return mark_safe("\n".join(made))  # noqa: S308  (every part is escaped)
+
+
+def translated(text: str, original: str) -> SafeString:
+    """A translation, with the anchors of its original: the first heading or row has that of the first, and so on."""
+    anchors = iter(_ID.findall(render(original)))
+    return mark_safe(_ID.sub(lambda _own: f' id="{next(anchors, "")}"', render(text)))  # noqa: S308  (every part is escaped)
 
 
 def headings(text: str) -> list[tuple[str, str]]:
