@@ -21,6 +21,7 @@ from django_celery_results.models import GroupResult, TaskResult
 
 from deadletters.console import traceback
 from deadletters.console.listing import BigTableAdmin, age_filter, value_filter
+from deadletters.console.names import breakable
 from deadletters.distinct import distinct_values
 from deadletters.models import DeadLetter
 from deadletters.search import SHORTEST, is_uuid
@@ -78,7 +79,7 @@ class ResultAdmin(BigTableAdmin):
     def task(self, result: TaskResult) -> SafeString:
         """Its name, and enough of its id to tell it from its neighbours."""
         name = result.task_name or _("(no task)")
-        return format_html('{} <span class="o-mono o-quiet">{}</span>', name, result.task_id[:8])
+        return format_html('{} <span class="o-mono o-quiet">{}</span>', breakable(name), result.task_id[:8])
 
     @admin.display(description=gettext_lazy("Arguments"))
     def arguments(self, result: TaskResult) -> SafeString:
