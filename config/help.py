@@ -46,7 +46,10 @@ def _content(file: str, language: str) -> dict[str, Any]:
     if not translation.exists():
         return {"body": markdown.render(text), "headings": markdown.headings(text), "language": "en"}
     translated = _below_the_title(translation)
-    words = [(anchor, words) for (anchor, _en), (_ja, words) in zip(markdown.headings(text), markdown.headings(translated), strict=False)]
+    words = [
+        (anchor, words)
+        for (anchor, _en), (_ja, words) in zip(markdown.headings(text), markdown.headings(translated), strict=False)
+    ]
     return {"body": markdown.translated(translated, text), "headings": words, "language": language}
 
 

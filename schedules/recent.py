@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
+from django.utils.formats import number_format
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -152,14 +153,14 @@ def brief(span: timedelta) -> str:
     """`0.3 s`, `42 s`, `4 m 10 s`, `2 h 5 m`, `3 d 4 h`."""
     seconds = span.total_seconds()
     if seconds < 10:
-        return f"{seconds:.1f} s"
-    units = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+        return _("%s s") % number_format(round(seconds, 1), 1)
+    units = ((86_400, _("%d d")), (3600, _("%d h")), (60, _("%d m")), (1, _("%d s")))
     parts: list[str] = []
     rest = round(seconds)
-    for size, unit in units:
+    for size, words in units:
         number, rest = divmod(rest, size)
         if number or parts:
-            parts.append(f"{number} {unit}" if number else "")
+            parts.append(words % number if number else "")
     return " ".join(filter(None, parts[:2]))
 
 

@@ -111,7 +111,9 @@ def test_a_dead_step_is_on_the_page_with_its_letter_and_can_be_replayed(boss, wo
     assert "2 blocked" in page
     assert 'data-every="5000"' in page
     only = boss.get(f"{page_of(run)}?state=dead").content.decode()
-    assert only.count(breakable("tests.die_unless")) < page.count(breakable("tests.echo")) + page.count(breakable("tests.die_unless"))
+    assert only.count(breakable("tests.die_unless")) < page.count(breakable("tests.echo")) + page.count(
+        breakable("tests.die_unless")
+    )
     mended.write_text("back")
     boss.post(reverse("admin:pipelines_run_replay", args=[run.pk]))
     assert ended(run).overall is Overall.SUCCEEDED
