@@ -104,7 +104,7 @@ class DeadLetterAdmin(LetterViews, ErrorViews):
         message = redactor().text(letter.exception_message[:2_000])
         return format_html(
             '<span class="o-cut" title="{}"><b>{}</b> <span class="o-quiet">{}</span></span>',
-            message[:500], breakable(letter.exception_type), message[:160],
+            message[:500], letter.exception_type, message[:160],
         )  # fmt: skip
 
     @admin.display(description=gettext_lazy("Tries"))

@@ -14,5 +14,8 @@ _SEAM = re.compile(r"(?<=\.)(?=[^\W\d])|(?<=[_@/:-])(?=[^\W_])|(?<=[a-z\d])(?=[A
 
 @register.filter
 def breakable(name: object) -> SafeString:
-    """The name, which a browser breaks into lines between its parts, if it must. A <wbr> is not copied with it, as a zero-width space would be."""
+    """The name, which a browser breaks into lines between its parts, if it must; even where `white-space` is `nowrap`.
+
+    A <wbr> is not copied with it, as a zero-width space would be.
+    """
     return mark_safe("<wbr>".join(map(escape, _SEAM.split(str(name)))))  # noqa: S308  (every part is escaped)

@@ -41,7 +41,7 @@ def test_a_name_may_be_broken_between_its_parts(name, parts):
 
 @pytest.fixture
 def screens(page):
-    """Where a long name stands: {what it is: address}."""
+    """Where a long name stands: {what: address}."""
     dead = letter(task_name=TASK, exception_type=ERROR)
     result = TaskResult.objects.create(
         task_id=dead.task_id, task_name=TASK, status="FAILURE", date_started=timezone.now()
@@ -63,6 +63,15 @@ def test_no_name_is_broken_within_a_word(page, screens):
         for width in (NARROWEST, 900, 1280):
             page.set_viewport_size({"width": width, "height": 900})
             assert page.evaluate(BROKEN) == [], f"{what} at {width} px"
+
+
+def test_what_is_cut_off_stays_on_its_line(page, screens):
+    page.set_viewport_size({"width": NARROWEST, "height": 900})
+    page.goto(screens["letters"])
+    cut = page.locator("#result_list .o-cut")
+    assert cut.evaluate_all(
+        "all => all.map(one => one.clientHeight < 2 * parseFloat(getComputedStyle(one).fontSize))"
+    ) == [True]
 
 
 def test_a_copied_name_is_the_name(page, screens):
