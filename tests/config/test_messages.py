@@ -10,6 +10,7 @@ from django.utils.dates import MONTHS_3, WEEKDAYS_ABBR
 from django.utils.translation import override
 
 from config.messages import broken, compile_mo, found, missing, read_po, write_po
+from pipelines import registry
 
 PO = settings.BASE_DIR / "locale/ja/LC_MESSAGES/django.po"
 
@@ -30,6 +31,15 @@ def test_what_is_written_is_what_was_read():
     catalog = gettext.GNUTranslations(io.BytesIO(compile_mo(known)))
     assert catalog.gettext('a "b"\n\\c') == 'あ\\"い"\n'
     assert catalog.ngettext("%d cat", "%d cats", 1) == "猫 %d 匹"
+
+
+def test_what_a_pipeline_says_of_itself_is_a_message(tmp_path):
+    (tmp_path / "pipelines").mkdir()
+    code = '@pipeline(name="a")\ndef a():\n    """Mend the fence.\n\n    Not this."""\n\n@pipeline(name="b")\ndef b(): ...\n'
+    (tmp_path / "pipelines/fences.py").write_text(code)
+    assert found(tmp_path) == {("Mend the fence.",): "pipelines/fences.py"}
+    with override("ja"):
+        assert "画像" in registry.get("images").summary
 
 
 def test_a_translation_that_names_another_placeholder_is_found():
