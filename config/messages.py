@@ -118,8 +118,7 @@ def compile_mo(known: Mapping[Message, str]) -> bytes:
 def _of_python(source: str) -> Iterator[Message]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef) and any(_name(one) == "pipeline" for one in node.decorator_list):
-            if line := (ast.get_docstring(node) or "").partition("\n")[0]:
-                yield (line,)
+            yield from ((line,) for line in (ast.get_docstring(node) or "").splitlines()[:1])
         if not isinstance(node, ast.Call):
             continue
         name = _name(node)
