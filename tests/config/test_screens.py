@@ -80,3 +80,11 @@ def test_states_of_results_and_titles_of_rows_are_japanese_for_who_reads_japanes
     assert ">3 分 5 秒</td>" in listed
     assert f"<title>一括リプレイ {sent.pk} " in client.get(f"/deadletters/redrive/{sent.pk}/change/").text
     assert "<title>ReadTimeout (shop.charge) " in client.get(f"/deadletters/deadletter/error/{dead.fingerprint}/").text
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "There is no such page"), ("ja", "そのページはありません")])
+def test_a_page_that_is_missing_says_so_in_its_title(client, admin_user, language, words):
+    client.force_login(admin_user)
+    answer = client.get("/nothing/", headers={"Accept-Language": language})
+    assert answer.status_code == 404
+    assert f"<title>{words} · Redeliver</title>" in answer.text
