@@ -4,6 +4,10 @@ from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
 from django.contrib.admin.sites import AdminSite
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
+
+# What django-celery-results calls itself and its rows in the menu of all models, which it has no Japanese for.
+FOREIGN = (gettext_noop("Celery Results"), gettext_noop("task results"))
 
 
 class ConsoleSite(AdminSite):

@@ -16,6 +16,9 @@ _EMPHASIS = re.compile(r"\*(.+?)\*")
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"(#{1,4}) +(.*)")
 _ITEM = re.compile(r"(?:-|\d+\.) +(.*)")
+# A browser would break --this after its hyphens.
+_OPTION, _WHOLE = re.compile(r"(?<!\S)--?\w[\w-]*"), r"<span class='o-nowrap'>\g<0></span>"
+_ID = re.compile(r' id="([^"]*)"')
 _SAFE = re.compile(r"(?:https?://|#|[\w./-]+$)")
 
 
@@ -28,6 +31,12 @@ def render(text: str) -> SafeString:
             section = anchor(match[2])
         made.append(_block(lines, section))
     return mark_safe("\n".join(made))  # noqa: S308  (every part is escaped)
+
+
+def translated(text: str, original: str) -> SafeString:
+    """A translation, with the anchors of its original: the first heading or row has that of the first, and so on."""
+    anchors = iter(_ID.findall(render(original)))
+    return mark_safe(_ID.sub(lambda _own: f' id="{next(anchors, "")}"', render(text)))  # noqa: S308  (every part is escaped)
 
 
 def headings(text: str) -> list[tuple[str, str]]:
@@ -87,18 +96,22 @@ def _items(lines: list[str]) -> Iterator[str]:
 def _table(lines: list[str], section: str) -> str:
     rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
     head = "".join(f"<th scope='col'>{_inline(cell)}</th>" for cell in rows[0])
+    # On a phone, where the cells of a row stand under each other.
+    labels = [escape(cell.replace("`", "")) for cell in rows[0]]
     body = "".join(
-        f'<tr id="{section}-{anchor(row[0])}">{"".join(f"<td>{_inline(cell)}</td>" for cell in row)}</tr>'
+        f'<tr id="{section}-{anchor(row[0])}">'
+        + "".join(f"<td data-label='{label}'>{_inline(cell)}</td>" for label, cell in zip(labels, row, strict=True))
+        + "</tr>"
         for row in rows[2:]
     )
-    return f"<div class='o-scroll'><table class='o-table'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    return f"<table class='o-table o-stack'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _inline(words: str) -> str:
     """Code first: nothing inside of it means anything."""
     parts = _CODE.split(words)
     return "".join(
-        f"<code class='o-mono'>{escape(part)}</code>" if place % 2 else _marked(part)
+        f"<code class='o-mono'>{_OPTION.sub(_WHOLE, escape(part))}</code>" if place % 2 else _marked(part)
         for place, part in enumerate(parts)
     )
 

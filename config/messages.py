@@ -1,6 +1,7 @@
 """What people read, and its translations: found in the code, kept in .po files, compiled to .mo, without the gettext tools.
 
-A message is (context-free) one string, or two where there is a plural. The English words are the key.
+A message is (context-free) one string, or two where there is a plural. The English words are the key. The first line of a
+pipeline's docstring is one, too.
 """
 
 import ast
@@ -116,13 +117,21 @@ def compile_mo(known: Mapping[Message, str]) -> bytes:
 
 def _of_python(source: str) -> Iterator[Message]:
     for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and any(_name(one) == "pipeline" for one in node.decorator_list):
+            yield from ((line,) for line in (ast.get_docstring(node) or "").splitlines()[:1])
         if not isinstance(node, ast.Call):
             continue
-        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        name = _name(node)
         arguments = node.args[: FUNCTIONS.get(name, 0)]
         texts = [part.value for part in arguments if isinstance(part, ast.Constant) and isinstance(part.value, str)]
         if texts and len(texts) == FUNCTIONS[name] and texts[0]:
             yield tuple(texts)
+
+
+def _name(call: ast.expr) -> str:
+    """`f` of f(…) and of x.f(…)."""
+    function = getattr(call, "func", None)
+    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
 
 
 def _of_template(source: str) -> Iterator[Message]:

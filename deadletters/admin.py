@@ -21,6 +21,7 @@ from deadletters.console.error_admin import ErrorViews
 from deadletters.console.errors import count_open_errors
 from deadletters.console.letter_admin import LetterViews
 from deadletters.console.listing import age_filter, count, value_filter
+from deadletters.console.names import breakable
 from deadletters.console.tabs import ALL, LetterChangeList, chosen_state, tabs
 from deadletters.models import DeadLetter, Redrive, State
 from deadletters.redrive.redrive import start
@@ -96,7 +97,7 @@ class DeadLetterAdmin(LetterViews, ErrorViews):
     def task(self, letter: DeadLetter) -> SafeString:
         """Its name, and enough of its id to tell it from its neighbours."""
         name = letter.task_name or _("(no task)")
-        return format_html('{} <span class="o-mono o-quiet">{}</span>', name, letter.task_id[:8])
+        return format_html('{} <span class="o-mono o-quiet">{}</span>', breakable(name), letter.task_id[:8])
 
     @admin.display(description=gettext_lazy("Error"))
     def error(self, letter: DeadLetter) -> SafeString:

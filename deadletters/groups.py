@@ -49,7 +49,9 @@ class ErrorGroup(models.Model):
         indexes = (models.Index(fields=["state", "-last_seen"], name="errors_by_state"),)
 
     def __str__(self) -> str:
-        return f"{self.name} in {self.task_name}" if self.task_name else self.name
+        return (
+            _("%(error)s in %(task)s") % {"error": self.name, "task": self.task_name} if self.task_name else self.name
+        )
 
     @property
     def name(self) -> str:

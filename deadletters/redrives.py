@@ -87,7 +87,7 @@ class Redrive(models.Model):
         indexes = (models.Index(fields=["state"], name="redrives_by_state"),)
 
     def __str__(self) -> str:
-        return f"Redrive {self.pk}"
+        return _("Redrive %(n)s") % {"n": self.pk}
 
 
 class RedriveItem(models.Model):

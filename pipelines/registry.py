@@ -138,13 +138,18 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """A pipeline people can start. `summary` is the first line of the function's docstring."""
+    """A pipeline people can start."""
 
     name: str
     function: Canvas
     parameters: tuple[Parameter, ...]
-    summary: str = ""
     suggest: Callable[[], Mapping[str, object]] = dict
+
+    @property
+    def summary(self) -> str:
+        """The first line of the function's docstring, in the reader's language where there is a translation."""
+        line = (inspect.getdoc(self.function) or "").partition("\n")[0]
+        return _(line) if line else ""
 
     def example(self) -> dict[str, object]:
         """Parameters that a form may begin with: the defaults, and what the pipeline suggests for this place."""
@@ -208,7 +213,6 @@ def pipeline(*, name: str, suggest: Callable[[], Mapping[str, object]] = dict) -
             name=name,
             function=function,
             parameters=_parameters(function),
-            summary=(inspect.getdoc(function) or "").partition("\n")[0],
             suggest=suggest,
         )
         return function

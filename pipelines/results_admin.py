@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages  # noqa: TID251
@@ -21,16 +20,30 @@ from django_celery_results.models import GroupResult, TaskResult
 
 from deadletters.console import traceback
 from deadletters.console.listing import BigTableAdmin, age_filter, value_filter
+from deadletters.console.names import breakable
 from deadletters.distinct import distinct_values
 from deadletters.models import DeadLetter
 from deadletters.search import SHORTEST, is_uuid
 from deadletters.secrets.redact import redactor
 from deadletters.secrets.reprs import masked_reprs
 from pipelines.links import run_url
+from pipelines.words import duration
 
 admin.site.unregister(TaskResult)
 admin.site.unregister(GroupResult)  # an id and a JSON tuple: nothing that the run's page does not show better
 
+# Celery's states as people read them.
+STATES = {
+    "SUCCESS": gettext_lazy("Success"),
+    "FAILURE": gettext_lazy("Failure"),
+    "STARTED": gettext_lazy("Started"),
+    "PENDING": gettext_lazy("Pending"),
+    "RECEIVED": gettext_lazy("Received"),
+    "RETRY": gettext_lazy("Retry"),
+    "REVOKED": gettext_lazy("Revoked"),
+    "REJECTED": gettext_lazy("Rejected"),
+    "IGNORED": gettext_lazy("Ignored"),
+}
 # A list shows none of these.
 HEAVY = ("result", "traceback", "meta")
 
@@ -42,7 +55,7 @@ class ResultAdmin(BigTableAdmin):
     list_display = ("task", "arguments", "worker", "took", "state_chip", "when")
     list_display_links = ("task",)
     list_filter = (
-        value_filter("status", gettext_lazy("state")),
+        value_filter("status", gettext_lazy("state"), STATES),
         value_filter("task_name", gettext_lazy("task")),
         value_filter("worker", gettext_lazy("worker")),
         age_filter("date_done"),
@@ -78,7 +91,7 @@ class ResultAdmin(BigTableAdmin):
     def task(self, result: TaskResult) -> SafeString:
         """Its name, and enough of its id to tell it from its neighbours."""
         name = result.task_name or _("(no task)")
-        return format_html('{} <span class="o-mono o-quiet">{}</span>', name, result.task_id[:8])
+        return format_html('{} <span class="o-mono o-quiet">{}</span>', breakable(name), result.task_id[:8])
 
     @admin.display(description=gettext_lazy("Arguments"))
     def arguments(self, result: TaskResult) -> SafeString:
@@ -94,7 +107,7 @@ class ResultAdmin(BigTableAdmin):
     @admin.display(description=gettext_lazy("State"))
     def state_chip(self, result: TaskResult) -> SafeString:
         """Shape and word."""
-        return format_html('<span class="o-chip" data-state="{}">{}</span>', result.status, result.status.capitalize())
+        return format_html('<span class="o-chip" data-state="{}">{}</span>', result.status, _word(result.status))
 
     @admin.display(description=gettext_lazy("When"))
     def when(self, result: TaskResult) -> SafeString:
@@ -114,6 +127,7 @@ class ResultAdmin(BigTableAdmin):
         may_see_letter = request.user.has_perm("deadletters.view_deadletter")
         context = {
             "result": result,
+            "state": _word(result.status),
             "took": _duration(result),
             "args": args,
             "kwargs": kwargs,
@@ -124,6 +138,10 @@ class ResultAdmin(BigTableAdmin):
             "run_url": run_url(result.task_id),
         }
         return self.page(request, "pipelines/result.html", str(result.task_name or result.task_id), **context)
+
+
+def _word(status: str) -> str:
+    return str(STATES.get(status, status.capitalize()))
 
 
 def _arguments(result: TaskResult) -> tuple[str, str]:
@@ -147,11 +165,7 @@ def _returned(stored: str | None) -> SafeString:
 
 
 def _duration(result: Any) -> str:
-    """In seconds, or minutes and seconds; a dash for what never started."""
+    """A dash for what never started."""
     if not result.date_started or result.status in {"STARTED", "PENDING", "RETRY"}:
         return "–"
-    seconds = max(timedelta(0), result.date_done - result.date_started).total_seconds()
-    if seconds < 60:
-        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes:d} min {rest:02d} s"
+    return duration(result.date_done - result.date_started)

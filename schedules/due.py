@@ -17,10 +17,10 @@ from cron_descriptor import (
     WrongArgumentException,
 )
 from django.utils.formats import date_format
+from django.utils.translation import get_language, gettext_lazy, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
-from schedules import cronline, wallclock
+from schedules import cronline, cronwords, wallclock
 from schedules.cronline import BadTiming
 
 __all__ = ["BadTiming", "Cron", "Every", "Once", "Solar", "Timing"]
@@ -31,6 +31,18 @@ PERIODS = {
     "minutes": timedelta(minutes=1),
     "hours": timedelta(hours=1),
     "days": timedelta(days=1),
+}
+# What the sun does, as Celery calls it.
+EVENTS = {
+    "dawn_astronomical": gettext_lazy("Astronomical dawn"),
+    "dawn_nautical": gettext_lazy("Nautical dawn"),
+    "dawn_civil": gettext_lazy("Civil dawn"),
+    "sunrise": gettext_lazy("Sunrise"),
+    "solar_noon": gettext_lazy("Solar noon"),
+    "sunset": gettext_lazy("Sunset"),
+    "dusk_civil": gettext_lazy("Civil dusk"),
+    "dusk_nautical": gettext_lazy("Nautical dusk"),
+    "dusk_astronomical": gettext_lazy("Astronomical dusk"),
 }
 LONGEST = timedelta(days=3650)
 # A walk of so many due times takes 50 ms.
@@ -80,6 +92,8 @@ class Cron:
         minute, hour, *days = self.fields
         if minute.isdecimal() and hour.isdecimal() and days == ["*", "*", "*"]:
             return _("Every day at %s") % f"{int(hour):02}:{int(minute):02}"
+        if get_language() == "ja":
+            return cronwords.japanese(self.fields) or self.line
         options = Options()
         options.use_24hour_time_format, options.locale_code = True, "en_US"
         try:
@@ -178,9 +192,9 @@ class Solar:
         return (start + sun.remaining_estimate(start)).timestamp() // 1
 
     def words(self) -> str:
-        """`At sunrise, seen from 35.7° / 139.7°`."""
+        """`At civil dusk, seen from 35.7° / 139.7°`."""
         return _("At %(event)s, seen from %(latitude)s° / %(longitude)s°") % {
-            "event": self.event.replace("_", " "),
+            "event": str(EVENTS.get(self.event, self.event)).lower(),
             "latitude": round(self.latitude, 2),
             "longitude": round(self.longitude, 2),
         }

@@ -11,7 +11,6 @@ from django import forms
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from django_celery_beat.models import SOLAR_SCHEDULES
 
 from schedules import calls, due, edit
 from schedules.fields import JSONText, LocalDateTime
@@ -49,7 +48,7 @@ class ScheduleForm(forms.ModelForm, ParameterFields, PolicyFields):  # type: ign
     every = forms.IntegerField(label=_("Every"), required=False, initial=5)
     period = forms.ChoiceField(label=_("Unit"), required=False, choices=PERIODS, initial="minutes")
     at = LocalDateTime(label=_("Date and time"))
-    event = forms.ChoiceField(label=_("Event"), required=False, choices=SOLAR_SCHEDULES, initial="sunrise")
+    event = forms.ChoiceField(label=_("Event"), required=False, choices=tuple(due.EVENTS.items()), initial="sunrise")
     latitude = forms.DecimalField(
         label=_("Latitude"), required=False, min_value=-90, max_value=90, max_digits=9, decimal_places=6
     )

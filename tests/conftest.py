@@ -54,6 +54,13 @@ def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
         )
 
 
+@pytest.fixture(autouse=True)
+def each_test_begins_in_english() -> Iterator[None]:
+    """A request in Japanese leaves its language to the thread, which is that of the next test, too."""
+    yield
+    translation.deactivate()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def flush_in_spite_of_workers() -> Iterator[None]:
     """Emptying all tables may deadlock with a transaction of a worker; where PostgreSQL ends the emptying, it is done again."""

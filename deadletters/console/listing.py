@@ -4,7 +4,7 @@ from __future__ import annotations  # the stubs' ModelAdmin takes a type, Django
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -108,13 +108,14 @@ class ValueFilter(SimpleListFilter):
     """A filter by one indexed text column; its choices cost no scan of the table. Make one with `value_filter`."""
 
     field: ClassVar[str]
+    labels: ClassVar[Mapping[str, Any]]
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         values = distinct_values(model_admin.model, self.field)
         chosen = self.value()
         if chosen and chosen not in values:
             values.insert(0, chosen)
-        labels = dict(model_admin.model._meta.get_field(self.field).flatchoices)
+        labels = self.labels or dict(model_admin.model._meta.get_field(self.field).flatchoices)
         return [(value, str(labels.get(value, value))) for value in values]
 
     def has_output(self) -> bool:
@@ -124,9 +125,10 @@ class ValueFilter(SimpleListFilter):
         return queryset.filter(**{self.field: self.value()}) if self.value() else queryset
 
 
-def value_filter(field: str, title: Any) -> type[ValueFilter]:
-    """A `list_filter` entry for an indexed text column."""
-    return type(f"{field.title()}Filter", (ValueFilter,), {"field": field, "parameter_name": field, "title": title})
+def value_filter(field: str, title: Any, labels: Mapping[str, Any] | None = None) -> type[ValueFilter]:
+    """A `list_filter` entry for an indexed text column; `labels` say the values otherwise than the field's choices do."""
+    about = {"field": field, "parameter_name": field, "title": title, "labels": labels or {}}
+    return type(f"{field.title()}Filter", (ValueFilter,), about)
 
 
 class AgeFilter(SimpleListFilter):

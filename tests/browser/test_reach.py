@@ -61,6 +61,7 @@ def test_the_screens_hold_in_japanese(opened, login, staff, shoot):
         "dashboard": "/", "letters": letters, "by-error": f"{letters}by-error/", "letter": f"{letters}{made[0].pk}/change/",
         "error": f"{letters}error/{made[0].fingerprint}/", "redrive-new": "/deadletters/redrive/new/?cause=exception", "runs": "/pipelines/run/",
         "schedule": "/schedules/schedule/add/", "workers": "/workers/", "audit-trail": "/deadletters/act/",
+        "help": "/help/", "words": "/help/words/",
     }  # fmt: skip
     for name, path in screens.items():
         page.set_viewport_size({"width": 1440, "height": 900})

@@ -10,10 +10,7 @@ from django.utils.dates import MONTHS_3, WEEKDAYS_ABBR
 from django.utils.translation import override
 
 from config.messages import broken, compile_mo, found, missing, read_po, write_po
-from deadletters.models import Cause
-from deadletters.models import State as LetterState
-from pipelines.states import State
-from schedules.history import State as OccurrenceState
+from pipelines import registry
 
 PO = settings.BASE_DIR / "locale/ja/LC_MESSAGES/django.po"
 
@@ -34,6 +31,15 @@ def test_what_is_written_is_what_was_read():
     catalog = gettext.GNUTranslations(io.BytesIO(compile_mo(known)))
     assert catalog.gettext('a "b"\n\\c') == 'あ\\"い"\n'
     assert catalog.ngettext("%d cat", "%d cats", 1) == "猫 %d 匹"
+
+
+def test_what_a_pipeline_says_of_itself_is_a_message(tmp_path):
+    (tmp_path / "pipelines").mkdir()
+    code = '@pipeline(name="a")\ndef a():\n    """Mend the fence.\n\n    Not this."""\n\n@pipeline(name="b")\ndef b(): ...\n'
+    (tmp_path / "pipelines/fences.py").write_text(code)
+    assert found(tmp_path) == {("Mend the fence.",): "pipelines/fences.py"}
+    with override("ja"):
+        assert "画像" in registry.get("images").summary
 
 
 def test_a_translation_that_names_another_placeholder_is_found():
@@ -61,36 +67,3 @@ def test_no_word_of_ours_takes_the_place_of_a_day_or_a_month():
     with override("ja"):
         assert "".join(str(WEEKDAYS_ABBR[day]) for day in range(7)) == "月火水木金土日"
         assert [str(MONTHS_3[month]) for month in (3, 5)] == ["3月", "5月"]
-
-
-@pytest.mark.django_db
-def test_the_help_holds_every_section_that_a_screen_links_to(client, admin_user):
-    client.force_login(admin_user)
-    page = client.get("/help/").content.decode()
-    anchors = set(re.findall(r'id="([\w-]+)"', page))
-    linked = set()
-    for path in (settings.BASE_DIR / "templates").rglob("*.html"):
-        linked |= set(re.findall(r'_help\.html" with page="([\w-]+)"', path.read_text()))
-    assert linked
-    assert linked <= anchors
-    assert {f"causes-of-death-{cause}" for cause in Cause.values} <= anchors
-    assert {f"states-of-a-letter-{state}" for state in LetterState.values} <= anchors
-    assert {f"states-of-a-step-{state}" for state in State} <= anchors
-    assert {f"states-of-an-occurrence-{state}" for state in OccurrenceState.values} <= anchors
-    assert {f"policies-of-a-schedule-{name}" for name in ("overlap", "missed", "grace", "jitter")} <= anchors
-    assert "<script" not in page.split("<article")[1].split("</article>")[0]
-    assert client.get("/help/words/").status_code == 200
-    assert client.get("/help/nothing/").status_code == 404
-
-
-def test_markdown_escapes_what_is_no_markup():
-    from config.markdown import render
-
-    html = render(
-        "# A <b>\n\nSay `<i>` and [x](javascript:alert) **y**.\n\n| a | b |\n|---|---|\n| one | `two` |\n\n- p\n  q\n- r"
-    )
-    assert "<b>y</b>" in html
-    assert "&lt;i&gt;" in html
-    assert "javascript" not in html
-    assert '<tr id="a-b-one">' in html
-    assert "<li>p q</li><li>r</li>" in html

@@ -60,3 +60,31 @@ def test_a_time_is_told_as_how_long_ago_and_exactly_in_the_reader_s_zone(client,
     assert datetime.fromisoformat(told[0]) == died
     assert told[1] == f"{there:%Y-%m-%d %H:%M:%S %Z}"
     assert told[2].replace("\xa0", " ") == "3 hours ago"
+
+
+def test_states_of_results_and_titles_of_rows_are_japanese_for_who_reads_japanese(client, admin_user):
+    client.force_login(admin_user)
+    client.cookies["django_language"] = "ja"
+    dead = letter(task_name="shop.charge", exception_type="ReadTimeout")
+    started = timezone.now() - timedelta(minutes=3, seconds=5)
+    result = TaskResult.objects.create(
+        task_id=dead.task_id, status="FAILURE", task_name="shop.charge", date_started=started
+    )
+    sent = redrive.start(Selection(numbers=(dead.pk,)), by=admin_user)
+    listed, shown = (
+        client.get(f"/django_celery_results/taskresult/{path}").text for path in ("", f"{result.pk}/change/")
+    )
+    assert 'data-state="FAILURE">失敗</span>' in listed
+    assert 'data-state="FAILURE">失敗</span>' in shown
+    assert ">失敗</a>" in listed  # in the filter
+    assert ">3 分 5 秒</td>" in listed
+    assert f"<title>一括リプレイ {sent.pk} " in client.get(f"/deadletters/redrive/{sent.pk}/change/").text
+    assert "<title>ReadTimeout (shop.charge) " in client.get(f"/deadletters/deadletter/error/{dead.fingerprint}/").text
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "There is no such page"), ("ja", "そのページはありません")])
+def test_a_page_that_is_missing_says_so_in_its_title(client, admin_user, language, words):
+    client.force_login(admin_user)
+    answer = client.get("/nothing/", headers={"Accept-Language": language})
+    assert answer.status_code == 404
+    assert f"<title>{words} · Redeliver</title>" in answer.text

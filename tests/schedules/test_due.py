@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from celery.schedules import crontab
+from django.utils.translation import override
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,6 +164,33 @@ def test_a_cron_line_that_cannot_be_is_refused_with_its_reason(line, says):
 )
 def test_a_cron_line_is_told_in_words(line, words):
     assert Cron.parse(line, TOKYO).words() == words
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("0 9 * * *", "毎日 09:00"),
+        ("0 8,20 * * *", "毎日 08:00、20:00"),
+        ("0 9 * * 1-5", "月〜金曜日 09:00"),
+        ("0 9 * jan,jul sun", "1、7 月の日曜日 09:00"),
+        ("* * * * *", "毎分"),
+        ("0 * * * *", "毎時 0 分"),
+        ("10 */3 1-7 * 1", "毎月 1〜7 日の月曜日 3 時間ごと 10 分"),
+        ("*/15 6-20 * * mon-fri", "月〜金曜日 6〜20 時 15 分ごと"),
+        ("5,10-20/2 9 1 1 *", "1 月 1 日 9 時 5、10〜20 分 (2 分ごと)"),
+        ("0 9 * * */2", "0 9 * * */2"),
+    ],
+)
+def test_a_cron_line_is_told_in_japanese(line, words):
+    with override("ja"):
+        assert Cron.parse(line, TOKYO).words() == words
+
+
+def test_an_event_of_the_sun_is_told_in_words():
+    dusk = Solar(event="dusk_civil", latitude=35.68, longitude=139.77)
+    assert dusk.words() == "At civil dusk, seen from 35.68° / 139.77°"
+    with override("ja"):
+        assert "市民薄明" in dusk.words()
 
 
 def test_an_interval_and_a_moment_are_told_in_words():
