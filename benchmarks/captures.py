@@ -20,6 +20,7 @@ from benchmarks.stage import ROOT, Stage, celery, drain, our_environment, peer_e
 
 OURS = "Redeliver, letter and result"
 WATCHED = "Redeliver, letter and result, while Flower listens"
+PREFETCHED = "Redeliver, letter and result, four messages a process prefetched as by the peers"
 CEILING = "Celery, ignore_result (the ceiling: nothing is kept)"
 LETTER, LETTER_REUSED = (
     f"Celery, `task_failure` handler with an ORM insert, {how}" for how in ("as installed", "connection reused")
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         contestants: dict[str, Callable[[], float]] = {
             OURS: partial(_ours, stage),
             WATCHED: partial(_ours, stage, "benchmarks.ours_with_events"),
+            PREFETCHED: partial(_ours, stage, "config", "--prefetch-multiplier", "4"),
             CEILING: partial(_peer, stage, "ignore"),
             LETTER_REUSED: partial(_peer, stage, "django", PEER_LETTERS="1", PEER_REUSE="1"),
             LETTER: partial(_peer, fewer, "django", PEER_LETTERS="1"),
@@ -63,12 +65,11 @@ def _options() -> argparse.ArgumentParser:
     return parser
 
 
-def _ours(stage: Stage, app: str = "config") -> float:
+def _ours(stage: Stage, app: str = "config", *options: str) -> float:
     _fill(stage, "default")
     _ask(stage, "TRUNCATE deadletters_deadletter, django_celery_results_taskresult CASCADE")
-    rate = drain(
-        stage, [[*celery(app), "--include", "benchmarks.failing", "-Q", "default"]], our_environment(stage), "default"
-    )
+    worker = [*celery(app), "--include", "benchmarks.failing", "-Q", "default", *options]
+    rate = drain(stage, [worker], our_environment(stage), "default")
     # A rate is worth nothing if something is missing.
     for kept in ("deadletters_deadletter", "django_celery_results_taskresult"):
         if (number := _ask(stage, f"SELECT count(*) FROM {kept}")) != stage.tasks:
