@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,18 +34,20 @@ class Process:
         self.name, self.command, self.log = name, command, folder / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
+        self._starting = threading.Lock()
 
     def keep(self) -> None:
-        """Start it unless it runs."""
-        if self.process and self.process.poll() is None:
-            return
-        self.end(signal.SIGKILL)
-        self.starts += 1
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "--quiet", "-A", "config", *self.command],
-                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
+        """Start it unless it runs. Both the soak and the monkey do: unlocked, one of two that were started would be nobody's."""
+        with self._starting:
+            if self.process and self.process.poll() is None:
+                return
+            self.end(signal.SIGKILL)
+            self.starts += 1
+            with self.log.open("ab") as output:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "celery", "--quiet", "-A", "config", *self.command],
+                    cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                )  # fmt: skip
 
     def end(self, number: int, patience: float = 30) -> None:
         """Signal it; after `patience` seconds, and for what it leaves behind, SIGKILL."""
