@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from amqp import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
 from celery import Celery
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # the stubs are behind
 
@@ -22,6 +23,10 @@ BATCH = 500
 
 class BrokerAway(Exception):
     """Nobody knows which of the messages arrived; each may be sent again."""
+
+
+class _NotThisWay(Exception):
+    """The broker is there and refuses one of the messages for where it goes, by ending the connection that all of them take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +57,21 @@ class Publisher:
     def send(self, parcels: Sequence[Parcel], *, before_each: Callable[[], None]) -> Sent:
         """Send them in one flush where the transport can. `before_each` may raise to stop it.
 
+        One that makes the broker end the connection is found by halving, so that it stops no other; workers drop second copies.
+
         Raises:
             BrokerAway: the broker does not answer.
         """
+        try:
+            return self._send(parcels, before_each)
+        except _NotThisWay as problem:
+            if len(parcels) == 1:
+                return Sent({parcels[0].id: str(problem)}, set())
+        middle = len(parcels) // 2
+        first, second = (self.send(part, before_each=before_each) for part in (parcels[:middle], parcels[middle:]))
+        return Sent(first.refused | second.refused, first.not_taken | second.not_taken)
+
+    def _send(self, parcels: Sequence[Parcel], before_each: Callable[[], None]) -> Sent:
         refused: dict[UUID, str] = {}
         tags: dict[int, UUID] = {}
         not_taken: set[int] = set()
@@ -73,6 +90,8 @@ class Publisher:
         except Exception as problem:
             foreseen = isinstance(problem, self._broker_errors())
             self.close()  # with what was written and is not known to have arrived
+            if reason := _refusal(problem):
+                raise _NotThisWay(reason) from problem
             if not foreseen:
                 raise
             raise BrokerAway(str(problem) or repr(problem)) from problem
@@ -132,3 +151,16 @@ class Publisher:
             return (OperationalError, BatchPublishError, OSError)
         connection = self._producer.__connection__
         return (OperationalError, BatchPublishError, OSError, *connection.connection_errors, *connection.channel_errors)
+
+
+def _refusal(problem: BaseException | None) -> str:
+    """What the broker says against the address of a message; nothing when its own state is what is wrong."""
+    while problem is not None:
+        said = " ".join(str(problem).split())
+        if isinstance(problem, AccessRefused | NotFound | PreconditionFailed | ResourceLocked):
+            # A node of a cluster that is down answers so for the queues that it holds.
+            return "" if "down or inaccessible" in said else said
+        if "WRONGTYPE" in said:  # Redis has something else under the name of the queue
+            return said
+        problem = problem.__cause__ or problem.__context__
+    return ""
