@@ -53,6 +53,11 @@ def refused_arguments(task: str, problem: TypeError) -> str:
     return _("%(task)s does not take these arguments: %(reason)s") % {"task": task, "reason": problem}
 
 
+def storable(reason: str) -> str:
+    """The text without what PostgreSQL does not store: NUL and halves of characters, which names in JSON may have."""
+    return reason.encode(errors="replace").decode().replace("\0", "?")
+
+
 def _json(text: str | None, field: str, empty: Any) -> Any:
     if not text or (text in {"[]", "{}"} and text == json.dumps(empty)):
         return type(empty)()

@@ -4,6 +4,7 @@ import heapq
 import logging
 import uuid
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -31,7 +32,7 @@ TIMINGS = {
     "crontab": "SELECT id, minute, hour, day_of_month, month_of_year, day_of_week, timezone FROM django_celery_beat_crontabschedule",
     "interval": "SELECT id, every, period FROM django_celery_beat_intervalschedule",
     "solar": "SELECT id, event, latitude::float8, longitude::float8 FROM django_celery_beat_solarschedule",
-    "clocked": "SELECT id, clocked_time FROM django_celery_beat_clockedschedule",
+    "clocked": "SELECT id, extract(epoch FROM clocked_time)::float8 FROM django_celery_beat_clockedschedule",
 }
 
 KINDS = ("interval", "crontab", "solar", "clocked")
@@ -166,10 +167,9 @@ class Plan:
         item = self.items.get(row.id)
         if item is None or item.key != key_of(row):
             return True
-        last = row.last_run_at
         return (
             (item.ends, item.one_off, item.jitter) != (row.ends, row.one_off, row.jitter)
-            or (last is not None and last.timestamp() > item.anchor + 0.001)
+            or (row.last is not None and row.last > item.anchor + 0.001)
             or (row.paused and item.at is not None)
         )
 
@@ -247,4 +247,4 @@ def _timing(kind: str, row: tuple[Any, ...]) -> due.Timing:
         return every
     if kind == "solar":
         return due.Solar(event=row[1], latitude=row[2], longitude=row[3])
-    return due.Once(at=row[1].astimezone(ZoneInfo(str(current_app.conf.timezone))))
+    return due.Once(at=datetime.fromtimestamp(row[1], ZoneInfo(str(current_app.conf.timezone))))

@@ -13,6 +13,7 @@ from schedules import ledger, static
 from schedules.checkup import Checkup
 from schedules.election import HEARTBEAT, LEASE, Seat, elapsed
 from schedules.firing import Firing
+from schedules.message import storable
 from schedules.plan import Plan
 from schedules.publish import BATCH, BrokerAway, Parcel, Publisher
 
@@ -146,7 +147,7 @@ class Scheduler(CeleryScheduler):
                 self._unsent |= {parcel.id: parcel for parcel in parcels}
             self._retry_at = elapsed() + BROKER_PAUSE
             return
-        refused = told.refused
+        refused = {claimed: storable(reason) for claimed, reason in told.refused.items()}
         sent = [parcel for parcel in parcels if parcel.id not in refused and parcel.id not in told.not_taken]
         self.seat.connection.execute(ledger.SENT, ([parcel.id for parcel in sent],))
         if refused:

@@ -11,7 +11,7 @@ import pytest
 from celery import current_app
 from django.db import connection
 from django.utils import timezone
-from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTasks, SolarSchedule
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTasks, SolarSchedule
 from django_celery_results.models import TaskResult
 
 from config.embedded import Redis, free_port, new_password
@@ -117,14 +117,29 @@ def test_rows_that_cannot_run_are_named_and_stop_nobody(worker, beat):
         "arguments that do not fit": {"task": "monitoring.heartbeat", "args": "[1, 2, 3]", "interval": second},
         "a billion days": {"interval": IntervalSchedule.objects.create(every=10**9, period="days")},
         "a flood": {"interval": IntervalSchedule.objects.create(every=1, period="microseconds")},
+        "NUL in a reason": {"task": "monitoring.heartbeat", "kwargs": r'{"a\u0000": 1}', "interval": second},
+        "half a character": {"task": "monitoring.heartbeat", "kwargs": r'{"a\ud800": 1}', "interval": second},
+        "the end of time": {"clocked": ClockedSchedule.objects.create(clocked_time=timezone.now())},
+        "a start after it": {"crontab": CrontabSchedule.objects.create(minute="1")},
+        "a start just before it": {"crontab": CrontabSchedule.objects.create(minute="0")},
     }
     # Behind the models' backs, as fixtures and other programs do.
     Schedule.objects.bulk_create(
         [Schedule(name=name, **{"task": "tests.anything", **columns}) for name, columns in bad.items()]
     )
     every_second("Good")
+    every_second("Good for ever")
+    with connection.cursor() as cursor:  # what PostgreSQL stores, and Python has no word for
+        cursor.execute("UPDATE django_celery_beat_clockedschedule SET clocked_time = '10000-01-01'")
+        for name, facts in {
+            "a start after it": "start_time = 'infinity'",
+            "a start just before it": "start_time = '9999-01-01'",
+            "Good for ever": "expires = 'infinity'",
+        }.items():
+            cursor.execute(f"UPDATE django_celery_beat_periodictask SET {facts} WHERE name = %s", [name])
     process = beat()
     ticks("Good", 3)
+    ticks("Good for ever", 1)
     eventually(lambda: Broken.objects.count() == len(bad), what="each is marked as broken")
     reasons = dict(Broken.objects.values_list("schedule__name", "reason"))
     assert "JSON" in reasons["broken args"]
@@ -134,6 +149,7 @@ def test_rows_that_cannot_run_are_named_and_stop_nobody(worker, beat):
     assert "Sunday" in reasons["weekday 7"]
     assert "does not take" in reasons["arguments that do not fit"]
     assert "at most ten years" in reasons["a billion days"]
+    assert "schedules.failed" not in process.output
     assert process.alive
     assert Schedule.objects.filter(name__in=bad, enabled=True).count() == len(bad)
     assert not TaskResult.objects.filter(periodic_task_name__in=bad).exists()
