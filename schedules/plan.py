@@ -52,13 +52,14 @@ def delay(schedule: int, due_at: float, jitter: int) -> float:
 class Item:
     """What must be known of a schedule until it is due."""
 
-    __slots__ = ("anchor", "at", "ends", "jitter", "key", "one_off", "pk", "version")
+    __slots__ = ("anchor", "at", "ends", "held", "jitter", "key", "one_off", "pk", "version")
 
     pk: int
     key: Key
     anchor: float  # due times later than this one count
     at: float | None  # when to look at it next; None: never
     ends: float | None
+    held: bool  # paused; `at` is when that ends
     jitter: int
     one_off: bool
     version: int  # entries of the heap with an older one are of no account
@@ -131,6 +132,7 @@ class Plan:
         item.anchor = max(item.anchor, anchor)
         self._version += 1
         item.version = self._version
+        item.held = False
         timing = self.timing(item.key)
         self._aim(item, timing)
         self.push(item)
@@ -167,11 +169,16 @@ class Plan:
         item = self.items.get(row.id)
         if item is None or item.key != key_of(row):
             return True
-        return (
-            (item.ends, item.one_off, item.jitter) != (row.ends, row.one_off, row.jitter)
-            or (row.last is not None and row.last > item.anchor + 0.001)
-            or (row.paused and item.at is not None)
-        )
+        if (item.ends, item.one_off, item.jitter) != (row.ends, row.one_off, row.jitter):
+            return True
+        if item.held or row.paused or row.paused_until is not None:
+            return item.held != (row.paused or row.paused_until is not None) or item.at != row.paused_until
+        try:
+            anchor = due.anchor(self.timing(item.key), last=row.last, changed=row.changed, start=row.start)
+        except Unusable:
+            return False
+        # An older one than ours is a last run that could not be written, because somebody held its row.
+        return anchor > item.anchor + 0.001
 
     def _place(self, row: tuple[Any, ...]) -> Item:
         pk, last = row[0], row[5]
@@ -180,14 +187,14 @@ class Plan:
         self._version += 1
         item.pk, item.version, item.key = pk, self._version, _first(row[1:5])
         item.ends, item.one_off, item.jitter = row[8], row[9], row[10]
-        item.at, item.anchor = None, float("-inf")
+        item.at, item.anchor, item.held = None, float("-inf"), row[11]
         try:
             timing = self.timing(item.key)
             item.anchor = due.anchor(timing, last=last, changed=row[6], start=row[7])
             # Other people's code saves whole rows: an older last run than the one we know was read before ours was written.
             if known is not None and known.key == item.key and last is not None:
                 item.anchor = max(item.anchor, known.anchor)
-            if row[11]:
+            if item.held:
                 item.at = row[12]  # paused: look again when that ends
             else:
                 self._aim(item, timing)
