@@ -239,12 +239,12 @@ class ScheduleForm(forms.ModelForm, ParameterFields, PolicyFields):  # type: ign
 
     def _place(self, data: dict[str, Any], zone: ZoneInfo) -> None:
         schedule = self.instance
+        if self.timing:
+            edit.place(schedule, self.timing)
         if not {"start", "end"} <= data.keys():
             return
         start, end = self._moment("start", schedule.start_time, zone), self._moment("end", schedule.expires, zone)
         ended = schedule.expires
-        if self.timing:
-            edit.place(schedule, self.timing)
         if start and isinstance(self.timing, due.Once) and start > self.timing.at:
             self.add_error("start", _("It starts after its only moment, so it would never run."))
         if end and data.get("expire_seconds"):
