@@ -15,6 +15,7 @@ from django_celery_beat.models import SOLAR_SCHEDULES
 
 from schedules import calls, due, edit
 from schedules.fields import JSONText, LocalDateTime
+from schedules.message import RESERVED, refused_headers
 from schedules.models import Schedule
 from schedules.parameter_fields import ParameterFields
 from schedules.parameters import check_types
@@ -122,6 +123,13 @@ class ScheduleForm(forms.ModelForm, ParameterFields, PolicyFields):  # type: ign
         if seconds == 0:
             raise forms.ValidationError(_("At least 1. Leave it empty for messages that never expire."))
         return seconds
+
+    def clean_headers(self) -> dict[str, Any]:
+        """None of Celery's own: the message would be of another task."""
+        headers: dict[str, Any] = self.cleaned_data["headers"]
+        if taken := RESERVED & headers.keys():
+            raise forms.ValidationError(refused_headers(taken))
+        return headers
 
     def clean(self) -> dict[str, Any]:
         """The timing and the call, each checked as a whole."""

@@ -1,6 +1,7 @@
 """What a schedule sends: task, arguments and options, out of the columns of its row. Pure."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ NAME_HEADER = "periodic_task_name"
 COPY_HEADER = "occurrence_copy"
 # What django-celery-beat's table calls them, and Celery too.
 ROUTING = ("queue", "exchange", "routing_key", "priority")
+# By these a worker knows which task to run, and beat which occurrence it was.
+RESERVED = frozenset({"id", "task"})
 
 
 class Unusable(ValueError):
@@ -36,6 +39,8 @@ def compose(row: Any) -> Message:
         Unusable: args, kwargs or headers are not what they must be.
     """
     headers = _json(row.headers, "headers", {})
+    if taken := RESERVED & headers.keys():
+        raise Unusable(refused_headers(taken))
     options = {option: getattr(row, option) for option in ROUTING if getattr(row, option) is not None}
     if expires := row.expires or row.expire_seconds:
         options["expires"] = expires
@@ -51,6 +56,11 @@ def compose(row: Any) -> Message:
 def refused_arguments(task: str, problem: TypeError) -> str:
     """What is said when a task does not take what a schedule sends."""
     return _("%(task)s does not take these arguments: %(reason)s") % {"task": task, "reason": problem}
+
+
+def refused_headers(taken: Iterable[str]) -> str:
+    """What is said of headers that are Celery's own."""
+    return _("Celery sets the header %s itself.") % ", ".join(sorted(taken))
 
 
 def storable(reason: str) -> str:

@@ -90,7 +90,7 @@ class Publisher:
         except Exception as problem:
             foreseen = isinstance(problem, self._broker_errors())
             self.close()  # with what was written and is not known to have arrived
-            if reason := _refusal(problem):
+            if reason := refusal(problem):
                 raise _NotThisWay(reason) from problem
             if not foreseen:
                 raise
@@ -153,7 +153,7 @@ class Publisher:
         return (OperationalError, BatchPublishError, OSError, *connection.connection_errors, *connection.channel_errors)
 
 
-def _refusal(problem: BaseException | None) -> str:
+def refusal(problem: BaseException | None) -> str:
     """What the broker says against the address of a message; nothing when its own state is what is wrong."""
     while problem is not None:
         said = " ".join(str(problem).split())

@@ -68,6 +68,7 @@ def test_an_interval_and_a_moment_are_saved(typed):
         ({"kind": "once", "at": "9999-12-31T23:59:59", "timezone": "America/New_York"}, "at", "1970 to 9000"),
         ({"kwargs": "[1]"}, "kwargs", "A JSON object"),
         ({"headers": "null"}, "headers", "A JSON object"),
+        ({"headers": '{"task": "tests.die"}'}, "headers", "sets the header task itself"),
         ({"args": "[]", "kwargs": "{}"}, "args", "missing a required argument: 'first'"),
         ({"args": "[1, 2, 3]"}, "args", "too many positional"),
         ({"kwargs": '{"tmies": 3}'}, "kwargs", "unexpected keyword argument 'tmies'"),

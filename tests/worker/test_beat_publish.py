@@ -6,7 +6,11 @@ from types import SimpleNamespace
 import pytest
 from celery import current_app
 
+from schedules import edit
+from schedules.due import Every
+from schedules.models import Occurrence, Schedule
 from schedules.publish import Parcel, Publisher, Sent
+from schedules.run_now import NotRun, run_now
 
 pytestmark = [pytest.mark.worker]
 
@@ -83,3 +87,18 @@ def test_what_redis_refuses_stops_no_other(publisher):
         assert "WRONGTYPE" in told.refused[odd.id]
         assert redis.llen("wide") >= len(others)
         redis.delete("no-list", "wide")
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.django_db(transaction=True)
+def test_run_now_says_what_rabbitmq_refuses_and_leaves_no_trace(on_rabbitmq, admin_user):
+    schedule = Schedule(name="Astray", task="elsewhere.task", exchange="nowhere", routing_key="x")
+    edit.place(schedule, Every.parse(1, "days"))
+    edit.save(schedule)
+    with pytest.raises(NotRun, match="no exchange 'nowhere'"):
+        run_now(schedule, by=admin_user)
+    assert not Occurrence.objects.exists()
+    Schedule.objects.update(exchange=None, routing_key=None, queue="by-hand")
+    run_now(Schedule.objects.get(), by=admin_user)
+    with current_app.connection_for_write() as broker:
+        assert broker.default_channel.queue_delete("by-hand") == 1
