@@ -1,6 +1,7 @@
 """Puts claimed occurrences on the broker."""
 
 import logging
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 # Celery's own mark of a message that beat sent.
 BEAT_HEADER = "celery_beat_task"
 BATCH = 500
+# How long (seconds) an address that made the broker end the connection is not tried again.
+REFUSING = 30.0
 
 
 class BrokerAway(Exception):
@@ -27,6 +30,11 @@ class BrokerAway(Exception):
 
 class _NotThisWay(Exception):
     """The broker is there and refuses one of the messages for where it goes, by ending the connection that all of them take."""
+
+    @property
+    def for_others_too(self) -> bool:
+        """Whether others that go there end it, too. Not for a message that is too large."""
+        return "PRECONDITION_FAILED" not in str(self) or "inequivalent" in str(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,7 @@ class Publisher:
         self._producer: Any = None
         self._confirms: Confirms | None = None
         self._declared: set[tuple[Any, ...]] = set()  # where messages went on this connection
+        self._refusing: dict[tuple[Any, ...], tuple[str, float]] = {}  # where they cannot go: why, and until when that is believed
 
     def send(self, parcels: Sequence[Parcel], *, before_each: Callable[[], None]) -> Sent:
         """Send them in one flush where the transport can. `before_each` may raise to stop it.
@@ -66,6 +75,8 @@ class Publisher:
             return self._send(parcels, before_each)
         except _NotThisWay as problem:
             if len(parcels) == 1:
+                if problem.for_others_too:
+                    self._refusing[_way(parcels[0].row)] = str(problem), time.monotonic() + REFUSING
                 return Sent({parcels[0].id: str(problem)}, set())
         middle = len(parcels) // 2
         first, second = (self.send(part, before_each=before_each) for part in (parcels[:middle], parcels[middle:]))
@@ -109,6 +120,10 @@ class Publisher:
 
     def _put(self, producer: Any, parcel: Parcel) -> str:
         """Publish one; returns why it can never be, or nothing."""
+        way = _way(parcel.row)
+        reason, believed = self._refusing.get(way, ("", 0.0))
+        if time.monotonic() < believed:
+            return reason
         try:
             message = compose(parcel.row)
         except Unusable as problem:
@@ -116,7 +131,6 @@ class Publisher:
         options = {**message.options, "task_id": str(parcel.id), "producer": producer, "retry": False}
         options["headers"] = {**options["headers"], BEAT_HEADER: True, COPY_HEADER: str(uuid.uuid4())}
         task = self.app.tasks.get(message.task)
-        way = (message.task, *map(message.options.get, ROUTING))
         if way in self._declared:
             options["declare"] = ()  # kombu would bind the queue anew for each message, to find that it is there
         try:
@@ -151,6 +165,10 @@ class Publisher:
             return (OperationalError, BatchPublishError, OSError)
         connection = self._producer.__connection__
         return (OperationalError, BatchPublishError, OSError, *connection.connection_errors, *connection.channel_errors)
+
+
+def _way(row: Any) -> tuple[Any, ...]:
+    return row.task, *(getattr(row, option) for option in ROUTING)
 
 
 def refusal(problem: BaseException | None) -> str:

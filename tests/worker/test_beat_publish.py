@@ -71,6 +71,10 @@ def test_what_rabbitmq_refuses_by_closing_the_channel_stops_no_other(on_rabbitmq
             while message := channel.basic_get("wide", no_ack=True):
                 arrived.add(message.headers["id"])
             assert arrived == {str(parcel.id) for parcel in others}
+            # Others are not made to reconnect for them each second.
+            connection = publisher._connected().__connection__
+            assert publisher.send([*lost, odd, *others], before_each=lambda: None).refused == told.refused
+            assert publisher._connected().__connection__ is connection
         finally:
             channel.queue_delete("otherwise")
             channel.queue_delete("wide")
