@@ -79,7 +79,7 @@ FAILURES = """
      GROUP BY wanted.id
 """
 NEWEST = """
-    SELECT wanted.id, extract(epoch FROM (SELECT max(due_at) FROM schedules_occurrence WHERE schedule_id = wanted.id AND by = ''))::float8
+    SELECT wanted.id, extract(epoch FROM (SELECT max(due_at) FROM schedules_occurrence WHERE schedule_id = wanted.id AND by = '' AND due_at <= now()))::float8
       FROM unnest(%s::int[]) AS wanted (id)
 """
 # A policy that somebody is editing is left to them; the next due time asks again.

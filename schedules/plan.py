@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 # Schedules and occurrences are named by ids under this one; it must never change.
 NAMESPACE = uuid.UUID("5c1f5b0e-0a55-4f0c-9d4b-3d6f7f1a9e52")
 PART = 2000
+# A last run that is further ahead of the database's clock (seconds) is one by a clock that was set back since.
+AHEAD = 60.0
 
 COLUMNS = """
     SELECT task.id, interval_id, crontab_id, solar_id, clocked_id, extract(epoch FROM last_run_at)::float8, extract(epoch FROM date_changed)::float8,
@@ -173,6 +175,8 @@ class Plan:
             return True
         if item.held or row.paused or row.paused_until is not None:
             return item.held != (row.paused or row.paused_until is not None) or item.at != row.paused_until
+        if row.last is not None and row.last > self.seat.now() + AHEAD:
+            return bool(item.anchor > row.last - 0.001)
         try:
             anchor = due.anchor(self.timing(item.key), last=row.last, changed=row.changed, start=row.start)
         except Unusable:
@@ -181,7 +185,9 @@ class Plan:
         return anchor > item.anchor + 0.001
 
     def _place(self, row: tuple[Any, ...]) -> Item:
-        pk, last = row[0], row[5]
+        pk, last, now = row[0], row[5], self.seat.now()
+        if last is not None and last > now + AHEAD:
+            last = now
         known = self.items.get(pk)
         item = self.items[pk] = Item()
         self._version += 1
@@ -192,7 +198,7 @@ class Plan:
             timing = self.timing(item.key)
             item.anchor = due.anchor(timing, last=last, changed=row[6], start=row[7])
             # Other people's code saves whole rows: an older last run than the one we know was read before ours was written.
-            if known is not None and known.key == item.key and last is not None:
+            if known is not None and known.key == item.key and last is not None and last != now:
                 item.anchor = max(item.anchor, known.anchor)
             if item.held:
                 item.at = row[12]  # paused: look again when that ends

@@ -1,6 +1,7 @@
 """What the leader keeps in memory stays what the tables say, whatever nobody told it."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -8,7 +9,8 @@ from django.utils import timezone
 
 from schedules.checkup import Checkup
 from schedules.election import Seat
-from schedules.models import Policy, Schedule
+from schedules.firing import Firing
+from schedules.models import Occurrence, Policy, Schedule
 from schedules.plan import Plan
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,3 +56,28 @@ def test_a_later_end_of_a_pause_and_another_start_are_noticed(plan, schedule):
     Checkup(plan.seat, plan).slice()
     assert plan.items[schedule.pk].at == pytest.approx(start.timestamp(), abs=0.001)
     assert Schedule.objects.get().start_time == start
+
+
+def test_a_database_whose_clock_was_ahead_silences_no_schedule(plan, schedule):
+    """It was sent for times that have not come; when the clock is set back it goes on from now."""
+    untold("UPDATE django_celery_beat_periodictask SET last_run_at = now() + interval '9 hours'")
+    plan.load()
+    item = plan.items[schedule.pk]
+    now = plan.seat.now()
+    assert now < item.at <= now + 601
+
+    item.anchor, item.at = now + 9 * 3600, now + 9 * 3600 + 600  # as the leader that fired them has it
+    Checkup(plan.seat, plan).slice()
+    assert plan.items[schedule.pk].at <= plan.seat.now() + 601
+    Checkup(plan.seat, plan).slice()
+
+
+def test_of_due_times_that_are_behind_those_of_a_clock_that_was_ahead_none_is_lost(plan, schedule):
+    now = plan.seat.now()
+    ahead = datetime.fromtimestamp(now + 9 * 3600, UTC)
+    Occurrence.objects.create(id=uuid4(), schedule_id=schedule.pk, name="Ten", due_at=ahead, state="sent")
+    untold("UPDATE django_celery_beat_periodictask SET last_run_at = %s", datetime.fromtimestamp(now - 1900, UTC))
+    plan.load()
+    firing = Firing(plan.seat, plan)
+    (parcel,) = firing.fire(plan.take_due(plan.seat.now(), 10), plan.seat.now())
+    assert Occurrence.objects.get(pk=parcel.id).folded == 2
