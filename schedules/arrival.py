@@ -22,7 +22,7 @@ TAKE = """
 TAKEN = "SELECT copy FROM schedules_occurrence WHERE id = %(id)s"
 ENDED = "UPDATE schedules_occurrence SET outcome = %(outcome)s WHERE id = %(id)s"
 # By id alone: what is no occurrence has an id that is none here.
-LOST = "UPDATE schedules_occurrence SET outcome = 'FAILURE' WHERE id = %(id)s AND outcome = ''"
+CUT_OFF = "UPDATE schedules_occurrence SET outcome = %(outcome)s WHERE id = %(id)s AND outcome = ''"
 
 
 def connect() -> None:
@@ -30,6 +30,7 @@ def connect() -> None:
     signals.task_received.connect(on_received, weak=False, dispatch_uid="schedules.arrival")
     signals.task_postrun.connect(on_ended, weak=False, dispatch_uid="schedules.ended")
     signals.task_failure.connect(on_lost, weak=False, dispatch_uid="schedules.lost")
+    signals.task_revoked.connect(on_revoked, weak=False, dispatch_uid="schedules.revoked")
 
 
 def on_received(request: Any, **_kwargs: Any) -> None:
@@ -74,15 +75,26 @@ def on_lost(sender: Any, task_id: str, **_kwargs: Any) -> None:
     if str(current_process()._name) != "MainProcess":
         return  # the process that ran it says so itself
     request = sender.request_stack.top
-    if request is not None and request.is_eager:
-        return
+    if request is None or not request.is_eager:
+        _note(sender, task_id, request, states.FAILURE)
+
+
+def on_revoked(sender: Any, request: Any, **_kwargs: Any) -> None:
+    """In the worker's main process: the message expired, or an operator revoked it."""
+    _note(sender, request.id, request, states.REVOKED)
+
+
+def _note(task: Any, task_id: str, request: Any, outcome: str) -> None:
+    """How it ended without an end of its own, unless a result says so: that may become another by a replay."""
     try:
-        occurrence = UUID(task_id)
+        facts: dict[str, Any] = {"id": UUID(task_id), "outcome": outcome}
     except ValueError:
+        return
+    if _is_readable(task, request):
         return
     try:
         with connection.cursor() as cursor:
-            cursor.execute(LOST, {"id": occurrence})
+            cursor.execute(CUT_OFF, facts)
     except Error:
         logger.warning("occurrence.end_not_noted", extra={"task_id": task_id}, exc_info=True)
 

@@ -7,7 +7,7 @@ from typing import Any
 from celery import current_app
 from psycopg.errors import LockNotAvailable
 
-from schedules import ledger
+from schedules import due, ledger
 from schedules.election import Seat
 from schedules.message import Unusable, compose, refused_arguments
 from schedules.plan import Plan, key_of
@@ -67,7 +67,7 @@ class Checkup:
         timing = self.plan.timing(key_of(row))
         task = current_app.tasks.get(row.task)
         try:
-            timing.after(self.seat.now())
+            timing.after(due.anchor(timing, last=row.last, changed=row.changed, start=row.start))
             if task is not None and task.typing:
                 check_arguments: Any = task.__header__  # type: ignore[attr-defined]  # celery-types is behind
                 check_arguments(*message.args, **message.kwargs)

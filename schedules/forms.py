@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from schedules import calls, due, edit
 from schedules.fields import JSONText, LocalDateTime
+from schedules.message import RESERVED, refused_headers
 from schedules.models import Schedule
 from schedules.parameter_fields import ParameterFields
 from schedules.parameters import check_types
@@ -121,6 +122,13 @@ class ScheduleForm(forms.ModelForm, ParameterFields, PolicyFields):  # type: ign
         if seconds == 0:
             raise forms.ValidationError(_("At least 1. Leave it empty for messages that never expire."))
         return seconds
+
+    def clean_headers(self) -> dict[str, Any]:
+        """None of Celery's own: the message would be of another task."""
+        headers: dict[str, Any] = self.cleaned_data["headers"]
+        if taken := RESERVED & headers.keys():
+            raise forms.ValidationError(str(refused_headers(taken)))
+        return headers
 
     def clean(self) -> dict[str, Any]:
         """The timing and the call, each checked as a whole."""
@@ -238,12 +246,12 @@ class ScheduleForm(forms.ModelForm, ParameterFields, PolicyFields):  # type: ign
 
     def _place(self, data: dict[str, Any], zone: ZoneInfo) -> None:
         schedule = self.instance
+        if self.timing:
+            edit.place(schedule, self.timing)
         if not {"start", "end"} <= data.keys():
             return
         start, end = self._moment("start", schedule.start_time, zone), self._moment("end", schedule.expires, zone)
         ended = schedule.expires
-        if self.timing:
-            edit.place(schedule, self.timing)
         if start and isinstance(self.timing, due.Once) and start > self.timing.at:
             self.add_error("start", _("It starts after its only moment, so it would never run."))
         if end and data.get("expire_seconds"):

@@ -7,12 +7,14 @@ from datetime import UTC
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from schedules import edit, pause, trail
+from schedules.fields import LocalDateTime
 from schedules.forms import ScheduleForm
 from schedules.models import Schedule
 from schedules.spec import Change, Spec, changes, compact, spec_of
@@ -132,13 +134,14 @@ def _step(spec: Spec, saved: Schedule | None, *, anyway: bool) -> Step:
 def _read_pause(paused: Any) -> dict[str, str | None] | None:
     if paused is None:
         return None
-    if not isinstance(paused, dict) or not str(paused.get("reason") or "").strip():
+    reason = str(paused.get("reason") or "") if isinstance(paused, dict) else ""
+    if not reason.strip() or "\0" in reason:
         raise BadSpec("paused", _("A pause is {reason: …}, with until: … where it has an end."))
     if not paused.get("until"):
         return {"reason": str(paused["reason"]), "until": None}
     try:
-        until = parse_datetime(str(paused["until"]))
-    except ValueError:
+        until = LocalDateTime().to_python(paused["until"])
+    except ValidationError:
         until = None
     if until is None or until.tzinfo is None:
         raise BadSpec("paused", _("“until” is a time with its offset, like 2026-12-01T09:00:00+00:00."))

@@ -13,8 +13,12 @@ from schedules.reasons import Reason, columns, reason
 
 Connection = psycopg.Connection[Any]
 
+# Moments as numbers: PostgreSQL stores some for which Python has no word, and reading one would fail for all rows.
 FULL = """
-    SELECT task.*, policy.overlap, policy.missed, policy.catch_up_limit, policy.grace, policy.pause_after_failures, policy.pause_reason, policy.pause_why,
+    SELECT task.id, task.name, task.task, args, kwargs, headers, queue, exchange, routing_key, priority, expire_seconds, one_off,
+           interval_id, crontab_id, solar_id, clocked_id, CASE WHEN expires BETWEEN '1900-01-01' AND '9000-01-01' THEN expires END AS expires,
+           extract(epoch FROM last_run_at)::float8 AS last, extract(epoch FROM date_changed)::float8 AS changed,
+           extract(epoch FROM start_time)::float8 AS start, policy.overlap, policy.missed, policy.catch_up_limit, policy.grace, policy.pause_after_failures, policy.pause_reason, policy.pause_why,
            policy.paused_at IS NOT NULL AND policy.paused_until IS NULL AS paused, extract(epoch FROM policy.paused_until)::float8 AS paused_until,
            extract(epoch FROM policy.resumed_at)::float8 AS resumed_at, coalesce(policy.jitter, 0) AS jitter,
            extract(epoch FROM task.expires)::float8 AS ends
@@ -76,7 +80,7 @@ FAILURES = """
      GROUP BY wanted.id
 """
 NEWEST = """
-    SELECT wanted.id, extract(epoch FROM (SELECT max(due_at) FROM schedules_occurrence WHERE schedule_id = wanted.id AND by = ''))::float8
+    SELECT wanted.id, extract(epoch FROM (SELECT max(due_at) FROM schedules_occurrence WHERE schedule_id = wanted.id AND by = '' AND due_at <= now()))::float8
       FROM unnest(%s::int[]) AS wanted (id)
 """
 # A policy that somebody is editing is left to them; the next due time asks again.

@@ -1,6 +1,7 @@
 """What a schedule sends: task, arguments and options, out of the columns of its row. Pure."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ NAME_HEADER = "periodic_task_name"
 COPY_HEADER = "occurrence_copy"
 # What django-celery-beat's table calls them, and Celery too.
 ROUTING = ("queue", "exchange", "routing_key", "priority")
+# By these a worker knows which task to run, and beat which occurrence it was.
+RESERVED = frozenset({"id", "task"})
 
 
 class Unusable(ValueError):
@@ -43,6 +46,8 @@ def compose(row: Any) -> Message:
         Unusable: args, kwargs or headers are not what they must be.
     """
     headers = _json(row.headers, "headers", {})
+    if taken := RESERVED & headers.keys():
+        raise refused_headers(taken)
     options = {option: getattr(row, option) for option in ROUTING if getattr(row, option) is not None}
     if expires := row.expires or row.expire_seconds:
         options["expires"] = expires
@@ -58,6 +63,11 @@ def compose(row: Any) -> Message:
 def refused_arguments(task: str, problem: TypeError) -> Unusable:
     """What is said when a task does not take what a schedule sends."""
     return Unusable("arguments", task=task, text=str(problem))
+
+
+def refused_headers(taken: Iterable[str]) -> Unusable:
+    """What is said of headers that are Celery's own."""
+    return Unusable("own_header", text=", ".join(sorted(taken)))
 
 
 def _json(text: str | None, field: str, empty: Any) -> Any:

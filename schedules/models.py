@@ -121,7 +121,7 @@ class Schedule(PeriodicTask):  # type: ignore[misc]  # django-celery-beat ships 
             assert timing is not None
             if isinstance(timing, due.Every) and timing.seconds < 1:
                 raise Unusable("too_often")
-            if timing.after(0) is None:
+            if timing.after(max(0.0, self.start_time.timestamp()) if self.start_time else 0.0) is None:
                 raise Unusable("never")
         except (Unusable, DatabaseError, InterfaceError):
             raise

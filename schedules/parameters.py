@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from schedules.calls import BadCall, known_tasks
+from schedules.fields import parse_json
 
 # Annotation -> how its value is typed in; everything else is JSON. Modules with postponed annotations have them as text.
 KINDS = {str: "text", int: "integer", float: "number", bool: "truth", "str": "text", "int": "integer", "float": "number", "bool": "truth"}  # fmt: skip
@@ -62,8 +63,8 @@ class Parameter:
         if self.kind == "text":
             return text
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
+            value = parse_json(text)
+        except ValueError:
             raise ValueError(_("“%(text)s” cannot be read. %(hint)s") % {"text": text, "hint": self.hint}) from None
         several = {"rest": list, "others": dict}.get(self.place)
         if not (isinstance(value, several) if several else self.takes(value)):

@@ -4,6 +4,7 @@ import heapq
 import logging
 import uuid
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 # Schedules and occurrences are named by ids under this one; it must never change.
 NAMESPACE = uuid.UUID("5c1f5b0e-0a55-4f0c-9d4b-3d6f7f1a9e52")
 PART = 2000
+# A last run that is further ahead of the database's clock (seconds) is one by a clock that was set back since.
+AHEAD = 60.0
 
 COLUMNS = """
     SELECT task.id, interval_id, crontab_id, solar_id, clocked_id, extract(epoch FROM last_run_at)::float8, extract(epoch FROM date_changed)::float8,
@@ -33,7 +36,7 @@ TIMINGS = {
     "crontab": "SELECT id, minute, hour, day_of_month, month_of_year, day_of_week, timezone FROM django_celery_beat_crontabschedule",
     "interval": "SELECT id, every, period FROM django_celery_beat_intervalschedule",
     "solar": "SELECT id, event, latitude::float8, longitude::float8 FROM django_celery_beat_solarschedule",
-    "clocked": "SELECT id, clocked_time FROM django_celery_beat_clockedschedule",
+    "clocked": "SELECT id, extract(epoch FROM clocked_time)::float8 FROM django_celery_beat_clockedschedule",
 }
 
 KINDS = ("interval", "crontab", "solar", "clocked")
@@ -53,13 +56,14 @@ def delay(schedule: int, due_at: float, jitter: int) -> float:
 class Item:
     """What must be known of a schedule until it is due."""
 
-    __slots__ = ("anchor", "at", "ends", "jitter", "key", "one_off", "pk", "version")
+    __slots__ = ("anchor", "at", "ends", "held", "jitter", "key", "one_off", "pk", "version")
 
     pk: int
     key: Key
     anchor: float  # due times later than this one count
     at: float | None  # when to look at it next; None: never
     ends: float | None
+    held: bool  # paused; `at` is when that ends
     jitter: int
     one_off: bool
     version: int  # entries of the heap with an older one are of no account
@@ -132,6 +136,7 @@ class Plan:
         item.anchor = max(item.anchor, anchor)
         self._version += 1
         item.version = self._version
+        item.held = False
         timing = self.timing(item.key)
         self._aim(item, timing)
         self.push(item)
@@ -168,28 +173,36 @@ class Plan:
         item = self.items.get(row.id)
         if item is None or item.key != key_of(row):
             return True
-        last = row.last_run_at
-        return (
-            (item.ends, item.one_off, item.jitter) != (row.ends, row.one_off, row.jitter)
-            or (last is not None and last.timestamp() > item.anchor + 0.001)
-            or (row.paused and item.at is not None)
-        )
+        if (item.ends, item.one_off, item.jitter) != (row.ends, row.one_off, row.jitter):
+            return True
+        if item.held or row.paused or row.paused_until is not None:
+            return item.held != (row.paused or row.paused_until is not None) or item.at != row.paused_until
+        if row.last is not None and row.last > self.seat.now() + AHEAD:
+            return bool(item.anchor > row.last - 0.001)
+        try:
+            anchor = due.anchor(self.timing(item.key), last=row.last, changed=row.changed, start=row.start)
+        except Unusable:
+            return False
+        # An older one than ours is a last run that could not be written, because somebody held its row.
+        return anchor > item.anchor + 0.001
 
     def _place(self, row: tuple[Any, ...]) -> Item:
-        pk, last = row[0], row[5]
+        pk, last, now = row[0], row[5], self.seat.now()
+        if last is not None and last > now + AHEAD:
+            last = now
         known = self.items.get(pk)
         item = self.items[pk] = Item()
         self._version += 1
         item.pk, item.version, item.key = pk, self._version, _first(row[1:5])
         item.ends, item.one_off, item.jitter = row[8], row[9], row[10]
-        item.at, item.anchor = None, float("-inf")
+        item.at, item.anchor, item.held = None, float("-inf"), row[11]
         try:
             timing = self.timing(item.key)
             item.anchor = due.anchor(timing, last=last, changed=row[6], start=row[7])
             # Other people's code saves whole rows: an older last run than the one we know was read before ours was written.
-            if known is not None and known.key == item.key and last is not None:
+            if known is not None and known.key == item.key and last is not None and last != now:
                 item.anchor = max(item.anchor, known.anchor)
-            if row[11]:
+            if item.held:
                 item.at = row[12]  # paused: look again when that ends
             else:
                 self._aim(item, timing)
@@ -258,4 +271,4 @@ def _timing(kind: str, row: tuple[Any, ...]) -> due.Timing:
         return every
     if kind == "solar":
         return due.Solar(event=row[1], latitude=row[2], longitude=row[3])
-    return due.Once(at=row[1].astimezone(ZoneInfo(str(current_app.conf.timezone))))
+    return due.Once(at=datetime.fromtimestamp(row[1], ZoneInfo(str(current_app.conf.timezone))))

@@ -1,4 +1,4 @@
-"""Forget occurrences by age. The newest of each schedule stays: it says what was sent last."""
+"""Forget occurrences by age. The newest of each schedule that is still there stays: it says what was sent last."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,7 +10,8 @@ BATCH = 10_000
 OLD = """
       FROM schedules_occurrence old
      WHERE claimed_at < now() - %(age)s AND state NOT IN ('claimed', 'waiting')
-       AND EXISTS (SELECT 1 FROM schedules_occurrence newer WHERE newer.schedule_id = old.schedule_id AND newer.due_at > old.due_at)
+       AND (EXISTS (SELECT 1 FROM schedules_occurrence newer WHERE newer.schedule_id = old.schedule_id AND newer.due_at > old.due_at)
+            OR NOT EXISTS (SELECT 1 FROM django_celery_beat_periodictask task WHERE task.id = old.schedule_id))
 """
 DELETE = f"DELETE FROM schedules_occurrence WHERE id IN (SELECT old.id {OLD} LIMIT %(batch)s)"  # noqa: S608  (no value is in it)
 

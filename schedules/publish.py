@@ -1,12 +1,14 @@
 """Puts claimed occurrences on the broker."""
 
 import logging
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from amqp import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
 from celery import Celery
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # the stubs are behind
 
@@ -19,10 +21,21 @@ logger = logging.getLogger(__name__)
 # Celery's own mark of a message that beat sent.
 BEAT_HEADER = "celery_beat_task"
 BATCH = 500
+# How long (seconds) an address that made the broker end the connection is not tried again.
+REFUSING = 30.0
 
 
 class BrokerAway(Exception):
     """Nobody knows which of the messages arrived; each may be sent again."""
+
+
+class _NotThisWay(Exception):
+    """The broker is there and refuses one of the messages for where it goes, by ending the connection that all of them take."""
+
+    @property
+    def for_others_too(self) -> bool:
+        """Whether others that go there end it, too. Not for a message that is too large."""
+        return "PRECONDITION_FAILED" not in str(self) or "inequivalent" in str(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +62,30 @@ class Publisher:
         self._producer: Any = None
         self._confirms: Confirms | None = None
         self._declared: set[tuple[Any, ...]] = set()  # where messages went on this connection
+        self._refusing: dict[
+            tuple[Any, ...], tuple[str, float]
+        ] = {}  # where they cannot go: why, and until when that is believed
 
     def send(self, parcels: Sequence[Parcel], *, before_each: Callable[[], None]) -> Sent:
         """Send them in one flush where the transport can. `before_each` may raise to stop it.
 
+        One that makes the broker end the connection is found by halving, so that it stops no other; workers drop second copies.
+
         Raises:
             BrokerAway: the broker does not answer.
         """
+        try:
+            return self._send(parcels, before_each)
+        except _NotThisWay as problem:
+            if len(parcels) == 1:
+                if problem.for_others_too:
+                    self._refusing[_way(parcels[0].row)] = str(problem), time.monotonic() + REFUSING
+                return Sent({parcels[0].id: _said(str(problem))}, set())
+        middle = len(parcels) // 2
+        first, second = (self.send(part, before_each=before_each) for part in (parcels[:middle], parcels[middle:]))
+        return Sent(first.refused | second.refused, first.not_taken | second.not_taken)
+
+    def _send(self, parcels: Sequence[Parcel], before_each: Callable[[], None]) -> Sent:
         refused: dict[UUID, list[Reason]] = {}
         tags: dict[int, UUID] = {}
         not_taken: set[int] = set()
@@ -74,6 +104,8 @@ class Publisher:
         except Exception as problem:
             foreseen = isinstance(problem, self._broker_errors())
             self.close()  # with what was written and is not known to have arrived
+            if said := refusal(problem):
+                raise _NotThisWay(said) from problem
             if not foreseen:
                 raise
             raise BrokerAway(str(problem) or repr(problem)) from problem
@@ -91,6 +123,10 @@ class Publisher:
 
     def _put(self, producer: Any, parcel: Parcel) -> list[Reason]:
         """Publish one; returns why it can never be, or nothing."""
+        way = _way(parcel.row)
+        why, believed = self._refusing.get(way, ("", 0.0))
+        if time.monotonic() < believed:
+            return _said(why)
         try:
             message = compose(parcel.row)
         except Unusable as problem:
@@ -98,7 +134,6 @@ class Publisher:
         options = {**message.options, "task_id": str(parcel.id), "producer": producer, "retry": False}
         options["headers"] = {**options["headers"], BEAT_HEADER: True, COPY_HEADER: str(uuid.uuid4())}
         task = self.app.tasks.get(message.task)
-        way = (message.task, *map(message.options.get, ROUTING))
         if way in self._declared:
             options["declare"] = ()  # kombu would bind the queue anew for each message, to find that it is there
         try:
@@ -112,7 +147,7 @@ class Publisher:
             if isinstance(problem, TypeError):
                 return refused_arguments(message.task, problem).why
             logger.exception("schedule.refused", extra={"schedule": parcel.row.name})
-            return [reason("words", text=f"{type(problem).__name__}: {problem}")]
+            return _said(f"{type(problem).__name__}: {problem}")
         self._declared.add(way)
         return []
 
@@ -133,3 +168,24 @@ class Publisher:
             return (OperationalError, BatchPublishError, OSError)
         connection = self._producer.__connection__
         return (OperationalError, BatchPublishError, OSError, *connection.connection_errors, *connection.channel_errors)
+
+
+def _said(text: str) -> list[Reason]:
+    return [reason("words", text=text)]
+
+
+def _way(row: Any) -> tuple[Any, ...]:
+    return row.task, *(getattr(row, option) for option in ROUTING)
+
+
+def refusal(problem: BaseException | None) -> str:
+    """What the broker says against the address of a message; nothing when its own state is what is wrong."""
+    while problem is not None:
+        said = " ".join(str(problem).split())
+        if isinstance(problem, AccessRefused | NotFound | PreconditionFailed | ResourceLocked):
+            # A node of a cluster that is down answers so for the queues that it holds.
+            return "" if "down or inaccessible" in said else said
+        if "WRONGTYPE" in said:  # Redis has something else under the name of the queue
+            return said
+        problem = problem.__cause__ or problem.__context__
+    return ""

@@ -52,6 +52,7 @@ WORDS: Mapping[str, Any] = {
     "bad_interval": gettext_lazy("An interval is at least a second and at most ten years."),
     "never": gettext_lazy("Its time never comes."),
     "bad_time": gettext_lazy("Its time cannot be computed: %(text)s"),
+    "own_header": gettext_lazy("Celery sets the header %(text)s itself."),
     "arguments": gettext_lazy("%(task)s does not take these arguments: %(text)s"),
     # What a person did
     "act_enabled": gettext_lazy("Enabled."),

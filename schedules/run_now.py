@@ -1,10 +1,11 @@
 """Send a schedule's message now, once, beside its times."""
 
+import logging
 from uuid import UUID, uuid4
 
 from celery import current_app
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from kombu.exceptions import OperationalError
@@ -14,7 +15,10 @@ from schedules.calls import import_tasks
 from schedules.history import State
 from schedules.message import COPY_HEADER, Message, Unusable, compose, refused_arguments
 from schedules.models import Occurrence, Schedule
+from schedules.publish import refusal
 from schedules.reasons import plain, reason
+
+logger = logging.getLogger(__name__)
 
 
 class NotRun(Exception):
@@ -25,7 +29,7 @@ def run_now(schedule: Schedule, *, by: User) -> str:
     """Send exactly what beat would send (queue, priority, headers, expiry) and record it. Returns the task's id.
 
     Raises:
-        NotRun: beat could not send it either, it has ended, or the broker does not answer.
+        NotRun: beat could not send it either, it has ended, or the broker does not answer or refuses it.
     """
     try:
         schedule.check_usable()
@@ -44,10 +48,18 @@ def run_now(schedule: Schedule, *, by: User) -> str:
             _send(message, str(task_id), copy)
     except TypeError as problem:
         raise NotRun(str(refused_arguments(message.task, problem))) from None
-    except OperationalError:
-        raise NotRun(
-            _("“%s” was not sent: the broker does not answer. Try again when it is back.") % schedule.name
-        ) from None
+    except (DatabaseError, InterfaceError):
+        raise
+    except Exception as problem:
+        why = refusal(problem)
+        if isinstance(problem, OperationalError) and not why:
+            raise NotRun(
+                _("“%s” was not sent: the broker does not answer. Try again when it is back.") % schedule.name
+            ) from None
+        if not why:  # beat would refuse it as well
+            logger.exception("schedule.not_run", extra={"schedule": schedule.name})
+            why = f"{type(problem).__name__}: {problem}"
+        raise NotRun(_("“%(name)s” was not sent: %(reason)s") % {"name": schedule.name, "reason": why}) from problem
     return str(task_id)
 
 

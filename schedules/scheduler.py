@@ -43,6 +43,7 @@ class Scheduler(CeleryScheduler):
         self._unsent: dict[UUID, Parcel] = {}
         self._more = False  # more is claimed and unsent than is in memory
         self._retry_at = 0.0
+        self._broker_away = False  # and nothing more is claimed: at its return policies decide, as after any outage
         self._looked_at = 0.0
         self._away = False
         super().__init__(app, *args, **kwargs)
@@ -103,11 +104,13 @@ class Scheduler(CeleryScheduler):
         now = self.seat.now()
         if elapsed() - self._looked_at >= HEARTBEAT:
             self._look_around()
-        if due := self.plan.take_due(now, BATCH):
+        if not self._broker_away and (due := self.plan.take_due(now, BATCH)):
             self._publish(self.firing.fire(due, now))
             self.checkup.note()
             return
-        wait = min(HEARTBEAT, self.plan.wait(now), BROKER_PAUSE if self._unsent else HEARTBEAT)
+        wait = BROKER_PAUSE if self._unsent else HEARTBEAT
+        if not self._broker_away:
+            wait = min(wait, self.plan.wait(now))
         if told := self.seat.listen(wait):
             self._hear(told)
 
@@ -139,14 +142,13 @@ class Scheduler(CeleryScheduler):
         try:
             told = self.publisher.send(parcels, before_each=self._check_lease)
         except BrokerAway as problem:
-            if not self._unsent:
+            if not self._broker_away:
                 logger.warning("schedules.broker_away", extra={"messages": len(parcels), "reason": str(problem)})
-            # A broker that is away for hours does not fill the memory: the ledger has them all.
-            self._more = self._more or len(self._unsent) > KEPT
-            if not self._more:
-                self._unsent |= {parcel.id: parcel for parcel in parcels}
+            self._broker_away = True
+            self._unsent |= {parcel.id: parcel for parcel in parcels}
             self._retry_at = elapsed() + BROKER_PAUSE
             return
+        self._broker_away = False
         refused = told.refused
         sent = [parcel for parcel in parcels if parcel.id not in refused and parcel.id not in told.not_taken]
         self.seat.connection.execute(ledger.SENT, ([parcel.id for parcel in sent],))
@@ -187,7 +189,7 @@ class Scheduler(CeleryScheduler):
     def _step_down(self, problem: Exception) -> None:
         led = self.seat.leads
         self.seat.leave()
-        self._unsent = {}
+        self._unsent, self._broker_away = {}, False
         line = (str(problem).strip().splitlines() or [repr(problem)])[0]
         if led:
             logger.warning("schedules.stepped_down", extra={"beat": self.seat.name, "reason": line})

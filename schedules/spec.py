@@ -170,9 +170,11 @@ def _parsed(text: str | None, empty: Any) -> Any:
     if not text:
         return empty
     try:
-        return json.loads(text)
+        parsed = json.loads(text)
+        json.dumps(parsed, ensure_ascii=False).encode()  # half a character is in no file and on no page
     except (ValueError, RecursionError):
         return text
+    return parsed
 
 
 def _pause(policy: Policy) -> dict[str, str | None] | None:

@@ -4,7 +4,7 @@ import logging
 
 from celery import Celery
 from celery.schedules import crontab
-from django.db import DatabaseError, connection
+from django.db import InterfaceError, OperationalError, connection
 from django_celery_beat.schedulers import ModelEntry
 
 from schedules.models import Schedule
@@ -28,7 +28,7 @@ def install(app: Celery) -> list[str]:
                 continue
             try:
                 Schedule.objects.create(name=name, **ModelEntry._unpack_fields(**entry))
-            except DatabaseError:
+            except (OperationalError, InterfaceError):
                 raise
             except Exception:
                 logger.exception("schedule.not_installed", extra={"schedule": name})

@@ -1,15 +1,19 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.apps import apps
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission
+from django.core.management import call_command
 from django.urls import reverse
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
+from schedules import edit
+from schedules.due import Cron
 from schedules.models import Occurrence, Policy, Schedule
 from schedules.spec import changes, spec_of
 from schedules.trail import history
@@ -80,6 +84,22 @@ def test_a_row_that_cannot_run_says_why(boss, schedule):
     html = boss.get(LIST).content.decode()
     assert ">Broken<" in html
     assert "args is not JSON" in html
+    assert boss.get(url("change", schedule)).status_code == 200
+
+
+def test_half_a_character_in_a_row_breaks_no_page_and_no_export(boss, schedule, tmp_path):
+    Schedule.objects.filter(pk=schedule.pk).update(args=r'["\ud800"]')
+    for address in (LIST, url("change", schedule), url("history", schedule)):
+        assert boss.get(address).status_code == 200
+    call_command("export_schedules", str(tmp_path / "file"))
+    assert r"\ud800" in (tmp_path / "file").read_text()
+
+
+def test_a_start_at_the_end_of_time_breaks_no_page(boss, schedule):
+    edit.place(schedule, Cron.parse("0 9 * * *", ZoneInfo("UTC")))
+    edit.save(schedule)
+    Schedule.objects.filter(pk=schedule.pk).update(start_time=datetime(9999, 1, 1, tzinfo=UTC))
+    assert "Its time cannot be computed" in boss.get(LIST).content.decode()
     assert boss.get(url("change", schedule)).status_code == 200
 
 

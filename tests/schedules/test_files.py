@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 
 import pytest
 import yaml
@@ -168,6 +169,9 @@ def test_one_that_is_refused_keeps_all_from_being_written(schedule, admin_user, 
         ({"every": "1 minutes", "args": [1, 2], "paused": True}, "paused", "A pause is"),
         ({"every": "1 minutes", "args": [1, 2], "colour": "red"}, "colour", "no “colour”"),
         ({"every": "1 minutes", "cron": "0 0 * * *"}, "every", "Exactly one"),
+        ({"once": "9999-12-31T23:59:59-05:00"}, "once", "1970 to 9000"),
+        ({"every": "1 minutes", "paused": {"reason": "x", "until": "9999-12-31T23:59:59-05:00"}}, "paused", "a time with its offset"),
+        ({"every": "1 minutes", "paused": {"reason": "a\0"}}, "paused", "A pause is"),
     ],
 )  # fmt: skip
 def test_the_rules_are_those_of_the_form(spec, key, says, file, capsys):
@@ -188,6 +192,18 @@ def test_the_rules_are_those_of_the_form(spec, key, says, file, capsys):
         ("- {task: x}", "Entry 1"),
         ("- {name: A, task: x, task: y}", "“task” is said twice"),
         ("- !!python/object/apply:os.system ['true']", "no YAML"),
+        ("- &a {name: A, kwargs: *a}", "aliases"),
+        (
+            "- name: A\n  args:\n  - &a [1]\n"
+            + "".join(f"  - &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in pairwise("abcdefghijklm")),
+            "aliases",
+        ),
+        ("- {name: A, kwargs: {1: one, two: 2}}", "The key 1 is no text"),
+        ("- {name: A, kwargs: {2026-01-01: one}}", "The key 2026-01-01 is no text"),
+        (r'- {name: "A\0"}', "Entry 1"),
+        (r'- {name: A, args: ["\ud800"]}', r"half a character in '\ud800'"),
+        ("- {name: A, grace: " + "1" * 5000 + "}", "no YAML"),
+        ("- {name: A, once: 2026-02-31}", "no YAML"),
     ],
 )
 def test_a_file_that_is_none_is_refused_with_the_place(text, says, file, capsys):

@@ -35,6 +35,8 @@ def test_an_entry_of_the_settings_is_created_once_and_then_left_alone(settings_w
 
 
 def test_an_entry_that_cannot_be_installed_hinders_no_other(settings_with):
-    settings_with(bad={"task": "tests.anything", "schedule": object()}, good={"task": "tests.anything", "schedule": 30})
+    bad = {"task": "tests.anything", "schedule": object()}
+    long = {"task": "tests.anything" + "x" * 200, "schedule": 30}  # longer than its column
+    settings_with(bad=bad, long=long, good={"task": "tests.anything", "schedule": 30})
     assert static.install(current_app) == ["good"]
     assert PeriodicTask.objects.get().interval.every == 30

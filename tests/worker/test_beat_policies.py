@@ -5,11 +5,13 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+from celery import current_app
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import override
 from django_celery_results.models import TaskResult
 
+from deadletters.models import DeadLetter
 from monitoring import dashboard
 from schedules import edit
 from schedules.due import Every
@@ -288,3 +290,27 @@ def test_stock_models_and_their_saves_reach_the_beat_too():
     assert Occurrence.objects.filter(name="Stock").count() == count
     task.delete()
     assert Occurrence.objects.filter(name="Stock").exists()
+
+
+def test_a_message_that_expired_is_no_run_that_is_alive(worker):
+    """Of a task that stores no result: nothing else would say that it ended."""
+    policy = {"overlap": "skip"}
+    every("Late", task="tests.sleep_silently", args=[0], queue="late", expire_seconds=1, policy=policy)
+    states, _found = rows("Late", 4)
+    assert [state for state, _folded in states] == ["sent", "skipped", "skipped", "skipped"]
+    current_app.control.add_consumer("late", reply=True)
+    try:
+        eventually(lambda: Occurrence.objects.filter(name="Late", outcome="SUCCESS").exists(), what="the next one runs")
+    finally:
+        current_app.control.cancel_consumer("late", reply=True)
+    first = Occurrence.objects.filter(name="Late").order_by("due_at").first()
+    assert first.outcome == "REVOKED"
+
+
+def test_a_lost_run_that_is_replayed_has_the_outcome_of_its_replay(worker):
+    every("Lost", task="tests.vanish", one_off=True)
+    runs = Occurrence.objects.with_outcomes().filter(name="Lost")
+    lost = eventually(lambda: runs.filter(outcome_now="FAILURE").first(), what="it is lost")
+    eventually(lambda: DeadLetter.objects.filter(task_id=lost.pk).exists(), what="its letter is written")
+    TaskResult.objects.filter(task_id=lost.pk).update(status="SUCCESS")
+    assert runs.get().outcome_now == "SUCCESS"
