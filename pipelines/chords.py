@@ -4,7 +4,6 @@ A counter that is deleted when the last part returned, dead or alive, cannot be 
 can be done any number of times, by parts, copies of parts, replays and sweepers: the row's lock lets one of them send the body.
 """
 
-import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
@@ -34,7 +33,7 @@ def record(header: GroupResult, body: Any) -> None:
     chord = Chord(
         group_id=str(header.id),
         header=[result.as_tuple() for result in header],
-        body=json.loads(dumps(dict(body))),
+        body=dumps(dict(body)),
         body_id=body.options.get("task_id") or "",
     )
     renewed = ["header", "body", "body_id", "state", "waits_for", "updated_at"]
@@ -147,7 +146,7 @@ def _values(results: Iterable[ResultTuple], returned: dict[str, Any]) -> list[An
 
 
 def _fail_body(backend: Any, chord: Chord, culprit: str) -> None:
-    body: Any = maybe_signature(loads(json.dumps(chord.body)), app=backend.app)
+    body: Any = maybe_signature(loads(chord.body), app=backend.app)
     try:
         # Celery reads the exception from the stack: outside of an except block it would take the last *successful* part's.
         raise ChordError(f"Dependency {culprit} died; the chord's body waits for its replay")
@@ -155,17 +154,17 @@ def _fail_body(backend: Any, chord: Chord, culprit: str) -> None:
         backend.chord_error_from_stack(body, error)
     if not Chord.objects.filter(pk=chord.pk, state=Chord.State.FAILED).update(told=True):
         # A part was replayed while the body was told: it waits again, and all behind it.
-        after = behind(chord.body)
+        after = behind(loads(chord.body))
         backend.reopen(after.task_ids, after.parts)
         return
-    options = (chord.body or {}).get("options") or {}
+    options = loads(chord.body).get("options") or {}
     if options.get("chord") and options.get("group_id"):
         advance(backend, options["group_id"])  # Celery does not tell the outer chord of a nested one
 
 
 def _dispatch(backend: Any, chord: Chord) -> Chord.State:
     returned = backend.returned(list(leaves(chord.header)))
-    body: Any = maybe_signature(as_copy(loads(json.dumps(chord.body)), str(uuid4())), app=backend.app)
+    body: Any = maybe_signature(as_copy(loads(chord.body), str(uuid4())), app=backend.app)
     try:
         backend.app.amqp._retry_publish(body.delay, _values(chord.header, returned))
     except Exception:

@@ -1,6 +1,7 @@
 """The barrier, where the process dies at the worst moment: the sweeper looks, and settles."""
 
-from datetime import timedelta
+import math
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from celery import chord, current_app
@@ -11,7 +12,7 @@ from deadletters.models import BegunCopy
 from pipelines import chords
 from pipelines.models import Chord
 from tests.processes import eventually
-from tests.tasks import count_run, echo
+from tests.tasks import collect_with, count_run, echo
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 
@@ -54,3 +55,13 @@ def test_a_chord_whose_parts_still_run_is_left_alone(worker, tmp_path):
     TaskResult.objects.filter(task_id=next(chords.leaves(barrier.header))).update(status="STARTED")
     left_behind(barrier, Chord.State.WAITING)
     assert chords.sweep(current_app.backend) == 0
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["a\0b", "half a pair \ud800", math.nan, math.inf, 1e22, -0.0, 10**50, {"b": 1, "a": 2}, datetime(2026, 1, 2, tzinfo=UTC)],
+    ids=["nul", "surrogate", "nan", "inf", "1e22", "-0.0", "big", "order", "datetime"],
+)
+def test_a_body_is_called_with_the_arguments_that_it_was_given(worker, given):
+    result = chord([echo.si(1)])(collect_with.s(given=given))
+    assert repr(result.get(timeout=20)) == repr([[1], given])
