@@ -57,6 +57,21 @@ def test_a_chord_whose_parts_still_run_is_left_alone(worker, tmp_path):
     assert chords.sweep(current_app.backend) == 0
 
 
+def test_a_result_that_nobody_can_read_holds_up_no_other_chord(worker, tmp_path):
+    """As after a change of the serializer, or an edit by hand."""
+    broken, sound = finished_chord(tmp_path / "broken"), finished_chord(tmp_path / "sound")
+    TaskResult.objects.filter(task_id=next(chords.leaves(broken.header))).update(result="no JSON")
+    TaskResult.objects.filter(task_id__in=[broken.body_id, sound.body_id]).delete()
+    BegunCopy.objects.all().delete()
+    (tmp_path / "sound").unlink()
+    for barrier in (broken, sound):
+        left_behind(barrier, Chord.State.WAITING)
+    assert chords.sweep(current_app.backend) == 1
+    eventually((tmp_path / "sound").exists)
+    broken.refresh_from_db()
+    assert broken.state == Chord.State.WAITING
+
+
 @pytest.mark.parametrize(
     "given",
     ["a\0b", "half a pair \ud800", math.nan, math.inf, 1e22, -0.0, 10**50, {"b": 1, "a": 2}, datetime(2026, 1, 2, tzinfo=UTC)],
