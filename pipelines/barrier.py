@@ -27,6 +27,7 @@ class Barrier:
     """A result backend's side of chords.py. A subclass says which of some tasks have ended, and how."""
 
     app: Any
+    store_result: Any
 
     def standing(self, task_ids: list[str]) -> Standing:
         """Where these tasks stand at one moment."""
@@ -72,14 +73,25 @@ class Barrier:
         """
         raise NotImplementedError("A chord's header cannot grow; let the task replace itself with a group instead.")
 
-    def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:  # noqa: ARG002  (Celery's signature)
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:
         """Recompute the barrier after a part has returned, dead or alive. The part is fine, whatever becomes of that."""
         if not request.group or not request.id:
             return
         try:
+            if self._is_kept_by_nobody(request, state):
+                self.store_result(request.id, result, state, request=request)
             _once_more(chords.advance, self, request.group)
         except (OperationalError, InterfaceError):
             logger.exception("chord.left_to_the_sweep", extra={"group_id": request.group, "task_id": request.id})
+
+    def _is_kept_by_nobody(self, request: Any, state: str) -> bool:
+        """Whether this part's result is ignored: its chord would wait for it for ever, and the body needs its value.
+
+        Of a failure the request does not tell: it may be that of a task before this one, in whose chain it stands.
+        """
+        task = self.app.tasks.get(getattr(request, "task", None))
+        ignored = getattr(request, "ignore_result", False) or getattr(task, "ignore_result", False)
+        return bool((ignored or state != states.SUCCESS) and _once_more(self.standing, [request.id]).unfinished)
 
     def _handle_group_chord_error(self, group_callback: Any, backend: Any, exc: BaseException | None = None) -> None:
         """Fail each task of a body that is a group, as Celery does, but without revoking them.
@@ -102,12 +114,12 @@ class Barrier:
             backend.store_result(frozen.id, cause, states.FAILURE)
 
 
-def _once_more(call: Any, *arguments: Any) -> None:
+def _once_more(call: Any, *arguments: Any) -> Any:
     """A connection that was lost since its last use is opened anew; a database that is away is the sweep's affair."""
     try:
-        call(*arguments)
+        return call(*arguments)
     except (OperationalError, InterfaceError):
         if connection.in_atomic_block:
             raise
         connection.close()
-        call(*arguments)
+        return call(*arguments)

@@ -4,7 +4,8 @@ import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from celery import chord, current_app
+from celery import chain, chord, current_app
+from celery.exceptions import ChordError
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
@@ -12,7 +13,7 @@ from deadletters.models import BegunCopy
 from pipelines import chords
 from pipelines.models import Chord
 from tests.processes import eventually
-from tests.tasks import collect_with, count_run, echo
+from tests.tasks import collect, collect_with, count_run, die, echo, sleep_silently
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
 
@@ -70,6 +71,24 @@ def test_a_result_that_nobody_can_read_holds_up_no_other_chord(worker, tmp_path)
     eventually((tmp_path / "sound").exists)
     broken.refresh_from_db()
     assert broken.state == Chord.State.WAITING
+
+
+def test_a_part_whose_result_is_ignored_counts(worker):
+    by_message = chord([echo.si(1), echo.si(2).set(ignore_result=True)])(collect.s())
+    assert by_message.get(timeout=20) == [1, 2]
+    by_task = chord([echo.si(1), sleep_silently.si(0)])(collect.s())
+    assert by_task.get(timeout=20) == [1, None]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [lambda: [die.si().set(ignore_result=True)], lambda: [chain(die.si().set(ignore_result=True), echo.si(1))]],
+    ids=["part", "before a part"],
+)
+def test_a_death_whose_result_is_ignored_fails_the_chord(worker, header):
+    result = chord(header())(collect.s())
+    with pytest.raises(ChordError):
+        result.get(timeout=20)
 
 
 @pytest.mark.parametrize(
