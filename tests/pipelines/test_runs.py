@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from celery.signals import before_task_publish
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django_celery_results.models import TaskResult
@@ -104,6 +105,35 @@ def test_a_message_that_is_delivered_twice_starts_its_run_once(worker):
     assert runs.sweep(timedelta(0)) == 1
     run.refresh_from_db()
     assert run.problem
+
+
+def test_a_run_that_the_sweep_gave_up_while_it_was_sent_is_a_run_like_any_other(worker):
+    """As one that was recorded in a transaction which took minutes."""
+
+    def sweep(**_):
+        runs.sweep(timedelta(0))
+
+    before_task_publish.connect(sweep)
+    try:
+        run = runs.start("arithmetic", {"shape": "chain"})
+    finally:
+        before_task_publish.disconnect(sweep)
+    run.refresh_from_db()
+    assert run.problem == ""
+    assert ended(run).overall is Overall.SUCCEEDED
+
+
+def test_a_run_whose_sender_ended_before_it_could_note_the_sending_is_what_its_tasks_did(worker, admin_client):
+    run = runs.start("arithmetic", {"shape": "chain"})
+    ended(run)
+    Run.objects.update(sent_at=None)
+    runs.sweep(timedelta(0))
+    run.refresh_from_db()
+    assert run.problem
+    for progress in (runs.progress(run), runs.overview([run])[run.pk]):
+        assert progress.overall is Overall.SUCCEEDED
+    page = admin_client.get(f"/pipelines/run/{run.pk}/change/").content.decode()
+    assert "could not be sent" not in page
 
 
 def test_nothing_is_sent_before_the_commit(worker):
