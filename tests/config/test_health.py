@@ -1,5 +1,6 @@
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -11,9 +12,9 @@ from config.embedded import free_port
 from tests.processes import ROOT, Process, environment, eventually
 
 
-def get(port: int, path: str) -> tuple[int, str] | None:
+def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str] | None:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as response:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=30) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as problem:
         with problem:
@@ -22,12 +23,12 @@ def get(port: int, path: str) -> tuple[int, str] | None:
         return None
 
 
-def web(log, **variables: str) -> tuple[Process, int]:
+def web(log, host: str = "127.0.0.1", **variables: str) -> tuple[Process, int]:
     port = free_port()
     process = Process(
         "-m", "gunicorn", "-c", "python:config.gunicorn", "config.wsgi", log=log, WEB_PORT=str(port), **variables
     )
-    eventually(lambda: get(port, "/-/live"), 120, "the web server answers")
+    eventually(lambda: get(port, "/-/live", host), 120, "the web server answers")
     return process, port
 
 
@@ -39,6 +40,24 @@ def test_a_web_server_without_its_servers_lives_and_is_not_ready(tmp_path):
     try:
         assert get(port, "/-/live") == (200, '{"alive": true}')
         assert get(port, "/-/ready") == (503, '{"ready": false, "database": false, "broker": false}')
+    finally:
+        process.stop()
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_a_web_server_may_listen_on_ipv6(tmp_path):
+    process, port = web(tmp_path / "log", host="[::1]", WEB_HOST="::1", ALLOWED_HOSTS="[::1]")
+    try:
+        assert get(port, "/-/live", "[::1]") == (200, '{"alive": true}')
     finally:
         process.stop()
 
