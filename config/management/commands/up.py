@@ -4,6 +4,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from config.embedded import ServerError
+from config.environment import VAR_DIR
 from config.local import Busy
 from config.supervisor import GaveUp
 from config.up import up
@@ -41,6 +42,11 @@ Exit code 0: stopped by Ctrl-C or SIGTERM. 1: something started and then failed.
             raise CommandError(str(problem), returncode=2) from problem
         except GaveUp as problem:
             raise CommandError(str(problem)) from problem
+        except BrokenPipeError:
+            raise
+        except OSError as problem:  # a full disk, a folder that is not ours
+            where = f": {problem.filename}" if problem.filename else ""
+            raise CommandError(f"{problem.strerror or problem}{where}. What `up` keeps is in {VAR_DIR}.", returncode=2) from problem
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
