@@ -1,14 +1,17 @@
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from config.embedded import free_port
+from config.embedded import Redis, free_port
 from tests.processes import ROOT, Process, environment, eventually
 
 
@@ -42,6 +45,26 @@ def test_a_web_server_without_its_servers_lives_and_is_not_ready(tmp_path):
         assert get(port, "/-/ready") == (503, '{"ready": false, "database": false, "broker": false}')
     finally:
         process.stop()
+
+
+@pytest.mark.django_db
+def test_a_redis_that_hangs_takes_no_thread_away(tmp_path):
+    redis = Redis(tmp_path / "redis", port=free_port(), password="secret")
+    redis.start()
+    pid = int((redis.folder / "pid").read_text())
+    process, port = web(tmp_path / "log", BROKER_URL=redis.url)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        # More than there are threads (config/gunicorn.py).
+        for _ in range(2):
+            with ThreadPoolExecutor(8) as probes:
+                answers = set(probes.map(lambda _: get(port, "/-/ready"), range(8)))
+            assert answers == {(503, '{"ready": false, "database": true, "broker": false}')}
+        assert get(port, "/-/live") == (200, '{"alive": true}')
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        process.stop()
+        redis.stop()
 
 
 def has_ipv6() -> bool:
