@@ -1,6 +1,9 @@
 """Runs on a real worker: started, followed, dead, replayed, cancelled."""
 
+import os
+import signal
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from celery.signals import before_task_publish
@@ -10,6 +13,7 @@ from django_celery_results.models import TaskResult
 from kombu.exceptions import OperationalError
 
 from config.celery import app
+from config.embedded import Redis, free_port
 from deadletters.models import DeadLetter
 from deadletters.replay.replay import replay
 from pipelines import runs
@@ -206,3 +210,21 @@ def test_progress_asks_as_many_questions_for_many_steps_as_for_few(worker):
         runs.overview([small, large])
     assert questions == [3, 3]
     assert len(captured) == 1
+
+
+@pytest.mark.timeout(120)
+def test_a_broker_that_hangs_cancels_nothing_and_holds_nobody(tmp_path, monkeypatch, admin_client):
+    run = runs.start("test-wide", {"number": 2, "queue": "nobody"})
+    redis = Redis(tmp_path / "redis", port=free_port(), password="secret")
+    redis.start()
+    pid = int((redis.folder / "pid").read_text())
+    monkeypatch.setattr(app, "connection_for_write", partial(app.connection_for_write, redis.url))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        page = admin_client.post(f"/pipelines/run/{run.pk}/cancel/", follow=True)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        redis.stop()
+    assert "The broker does not answer, so nothing was cancelled." in page.text
+    run.refresh_from_db()
+    assert run.cancelled_at is None
