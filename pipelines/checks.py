@@ -30,7 +30,9 @@ def tasks_end(**_: Any) -> list[CheckMessage]:
 def storage_is_known(**_: Any) -> list[CheckMessage]:
     """Where steps read and write is said in a way that they understand: else each of them would die of it."""
     told = {"STORAGE_URL": settings.STORAGE_URL, "UPLOAD_URL": settings.UPLOAD_URL}
-    return [Error(f"{name} {wrong}.", id="pipelines.E005") for name, url in told.items() if (wrong := files.complaint(url))]
+    return [
+        Error(f"{name} {wrong}.", id="pipelines.E005") for name, url in told.items() if (wrong := files.complaint(url))
+    ]
 
 
 def _tasks() -> list[Any]:

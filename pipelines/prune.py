@@ -36,7 +36,9 @@ RESULTS = """
                                    WHERE chord.state <> 'done')
 """
 # Before the old runs are gone: what will be free when they are.
-RESULTS_THEN = RESULTS.replace("step.task_id = result.task_id", f"step.task_id = result.task_id AND step.run_id NOT IN ({RUNS})")
+RESULTS_THEN = RESULTS.replace(
+    "step.task_id = result.task_id", f"step.task_id = result.task_id AND step.run_id NOT IN ({RUNS})"
+)
 
 # Saved groups: the group of a waiting letter is asked for by id.
 GROUPS = """
@@ -73,7 +75,14 @@ def prune_results(older_than: timedelta, *, dry_run: bool = False, tell: Tell = 
 
     Spared: what open and replaying letters, runs, and chords that are not done still need. To be called when the old runs are gone.
     """
-    results = _prune(RESULTS_THEN if dry_run else RESULTS, "result", "django_celery_results_taskresult", older_than, dry_run=dry_run, tell=tell)
+    results = _prune(
+        RESULTS_THEN if dry_run else RESULTS,
+        "result",
+        "django_celery_results_taskresult",
+        older_than,
+        dry_run=dry_run,
+        tell=tell,
+    )
     groups = _prune(GROUPS, "saved", "django_celery_results_groupresult", older_than, dry_run=dry_run, tell=tell)
     return results + groups
 

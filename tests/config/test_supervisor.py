@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +27,7 @@ def test_a_full_disk_stops_no_program(tmp_path):
             raise KeyboardInterrupt
         return False
 
-    log = open("/dev/full", "w")
+    log = Path("/dev/full").open("w")  # noqa: SIM115  (closing it fails, too)
     program = Program(name="chatty", command=(sys.executable, "-c", CHATTY, str(done)))
     supervisor = Supervisor([program], mark=str(uuid.uuid4()), output=log)
     try:

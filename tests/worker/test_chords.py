@@ -93,7 +93,17 @@ def test_a_death_whose_result_is_ignored_fails_the_chord(worker, header):
 
 @pytest.mark.parametrize(
     "given",
-    ["a\0b", "half a pair \ud800", math.nan, math.inf, 1e22, -0.0, 10**50, {"b": 1, "a": 2}, datetime(2026, 1, 2, tzinfo=UTC)],
+    [
+        "a\0b",
+        "half a pair \ud800",
+        math.nan,
+        math.inf,
+        1e22,
+        -0.0,
+        10**50,
+        {"b": 1, "a": 2},
+        datetime(2026, 1, 2, tzinfo=UTC),
+    ],
     ids=["nul", "surrogate", "nan", "inf", "1e22", "-0.0", "big", "order", "datetime"],
 )
 def test_a_body_is_called_with_the_arguments_that_it_was_given(worker, given):

@@ -46,7 +46,9 @@ Exit code 0: stopped by Ctrl-C or SIGTERM. 1: something started and then failed.
             raise
         except OSError as problem:  # a full disk, a folder that is not ours
             where = f": {problem.filename}" if problem.filename else ""
-            raise CommandError(f"{problem.strerror or problem}{where}. What `up` keeps is in {VAR_DIR}.", returncode=2) from problem
+            raise CommandError(
+                f"{problem.strerror or problem}{where}. What `up` keeps is in {VAR_DIR}.", returncode=2
+            ) from problem
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
