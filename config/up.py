@@ -79,6 +79,10 @@ def programs(told: Environment) -> list[Program]:
 def _ports(told: Environment, port: int | None, flower_port: int | None) -> Environment:
     """The environment with the ports that were asked for, which are free."""
     port, flower_port = port or told.WEB_PORT, flower_port or told.FLOWER_PORT
+    if port == flower_port:
+        raise local.Busy(
+            f"The web server and Flower cannot both listen on port {port}: choose another one with --port or --flower-port."
+        )
     local.claim(told.WEB_HOST, port, what="The web server", option="--port", variable="WEB_PORT")
     local.claim(told.WEB_HOST, flower_port, what="Flower", option="--flower-port", variable="FLOWER_PORT")
     site = told.SITE_URL if environment.is_given("SITE_URL") else f"http://{in_url(_reachable(told.WEB_HOST))}:{port}"

@@ -67,7 +67,10 @@ def test_a_worker_that_has_its_redis_back_knows_what_was_cancelled_meanwhile(bus
     eventually(lambda: busy_worker.output.count("Connected to") > before)
     tasks.add.delay(1, 2).get(timeout=60)  # it works again
     tasks.echo.apply_async([1], task_id=step)
-    assert eventually(lambda: TaskResult.objects.filter(task_id=step).exclude(status="PENDING").first()).status == "REVOKED"
+    assert (
+        eventually(lambda: TaskResult.objects.filter(task_id=step).exclude(status="PENDING").first()).status
+        == "REVOKED"
+    )
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
