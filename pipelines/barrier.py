@@ -78,20 +78,29 @@ class Barrier:
         if not request.group or not request.id:
             return
         try:
-            if self._is_kept_by_nobody(request, state):
+            if state == states.SUCCESS and self._is_ignored(request):
                 self.store_result(request.id, result, state, request=request)
             _once_more(chords.advance, self, request.group)
         except (OperationalError, InterfaceError):
             logger.exception("chord.left_to_the_sweep", extra={"group_id": request.group, "task_id": request.id})
 
-    def _is_kept_by_nobody(self, request: Any, state: str) -> bool:
-        """Whether this part's result is ignored: its chord would wait for it for ever, and the body needs its value.
+    # A chord waits for results; of a part that ignores its own, or that stands behind such a one in a chain, they are kept all the same.
 
-        Of a failure the request does not tell: it may be that of a task before this one, in whose chain it stands.
-        """
+    def _is_ignored(self, request: Any) -> bool:
         task = self.app.tasks.get(getattr(request, "task", None))
-        ignored = getattr(request, "ignore_result", False) or getattr(task, "ignore_result", False)
-        return bool((ignored or state != states.SUCCESS) and _once_more(self.standing, [request.id]).unfinished)
+        return bool(getattr(request, "ignore_result", False) or getattr(task, "ignore_result", False))
+
+    def mark_as_failure(self, task_id: str, *args: Any, **kwargs: Any) -> None:
+        """Celery's; a death before or in a part of a chord is stored."""
+        if _is_awaited(kwargs.get("request")):
+            kwargs["store_result"] = True
+        super().mark_as_failure(task_id, *args, **kwargs)  # type: ignore[misc]  # a mixin
+
+    def mark_as_revoked(self, task_id: str, *args: Any, **kwargs: Any) -> None:
+        """Celery's; a part of a chord that was revoked is stored."""
+        if _is_awaited(kwargs.get("request")):
+            kwargs["store_result"] = True
+        super().mark_as_revoked(task_id, *args, **kwargs)  # type: ignore[misc]
 
     def _handle_group_chord_error(self, group_callback: Any, backend: Any, exc: BaseException | None = None) -> None:
         """Fail each task of a body that is a group, as Celery does, but without revoking them.
@@ -114,12 +123,19 @@ class Barrier:
             backend.store_result(frozen.id, cause, states.FAILURE)
 
 
-def _once_more(call: Any, *arguments: Any) -> Any:
+def _is_awaited(request: Any) -> bool:
+    """Whether a chord waits for this task, or for one behind it in its chain."""
+    behind = getattr(request, "chain", None)
+    steps = behind if isinstance(behind, (list, tuple)) else ()
+    return bool(getattr(request, "chord", None) or any("chord" in (step.get("options") or {}) for step in steps))
+
+
+def _once_more(call: Any, *arguments: Any) -> None:
     """A connection that was lost since its last use is opened anew; a database that is away is the sweep's affair."""
     try:
-        return call(*arguments)
+        call(*arguments)
     except (OperationalError, InterfaceError):
         if connection.in_atomic_block:
             raise
         connection.close()
-        return call(*arguments)
+        call(*arguments)
