@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
 import psycopg
 import redis
 
@@ -94,7 +95,7 @@ class PostgreSQL:
         """Whether the postmaster of this folder is alive."""
         pid_file = self.data / "postmaster.pid"
         with contextlib.suppress(OSError, ValueError):
-            return _alive(int(pid_file.read_text().splitlines()[0]), "postgres")
+            return _alive(int(pid_file.read_text().splitlines()[0]), self.data)
         return False
 
     def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
@@ -193,7 +194,7 @@ class Redis:
         if pid := self._pid():
             os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
             deadline = time.monotonic() + STOP_SECONDS
-            while _alive(pid, "redis", "valkey") and time.monotonic() < deadline:
+            while _alive(pid, self.folder) and time.monotonic() < deadline:
                 time.sleep(0.02)
             if self._process:
                 self._process.wait(STOP_SECONDS)
@@ -206,7 +207,7 @@ class Redis:
     def _pid(self) -> int | None:
         with contextlib.suppress(OSError, ValueError):
             pid = int((self.folder / "pid").read_text())
-            return pid if _alive(pid, "redis", "valkey") else None
+            return pid if _alive(pid, self.folder) else None
         return None
 
 
@@ -249,19 +250,11 @@ def _bare_environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _alive(pid: int, *names: str) -> bool:
-    """Whether `pid` runs one of these programs: after a reboot the number may belong to anything."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        if Path("/proc").exists():
-            return False
-        with contextlib.suppress(OSError):  # a system without /proc
-            os.kill(pid, 0)
-            return True
-        return False
-    program, state = status.split("(", 1)[1].rsplit(")", 1)[0], status.rsplit(")", 1)[1].split()[0]
-    return state != "Z" and program.startswith(names)
+def _alive(pid: int, folder: Path) -> bool:
+    """Whether `pid` is the server that works in `folder`: after a crash the number may be anybody's, a server's of another folder, too."""
+    with contextlib.suppress(psutil.Error, OSError):
+        return Path(psutil.Process(pid).cwd()).samefile(folder)
+    return False
 
 
 def _let_in(user: str, *paths: str | Path) -> None:

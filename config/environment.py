@@ -13,12 +13,12 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from config.values import Broker, Database, Days, Keys, List, Numbers, Redis, TimeZone
+from config.values import Broker, Database, Days, Keys, Level, List, MaskedArguments, Numbers, Policies, Redis, TimeZone
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # Read before everything else: the other variables may come from a file in this folder.
-VAR_DIR = Path(os.environ.get("VAR_DIR") or BASE_DIR / "var").absolute()
+VAR_DIR = Path(os.environ.get("VAR_DIR") or BASE_DIR / "var").resolve()
 # `manage.py up` writes the addresses and secrets of this machine's servers here (mode 0600); the real environment wins over it.
 LOCAL_ENVIRONMENT = VAR_DIR / "environment.json"
 
@@ -86,7 +86,7 @@ class Environment(BaseSettings):
     SITE_URL: str = Field(
         "http://127.0.0.1:8000", description="Where people reach the console; links in alerts begin with it."
     )
-    LOG_LEVEL: str = Field("INFO", description="Lowest level that is logged.")
+    LOG_LEVEL: Level = Field("INFO", description="Lowest level that is logged.")
     LOG_FORMAT: str = Field(
         "json", pattern="^(json|console)$", description="`json` for machines, `console` for people."
     )
@@ -173,7 +173,7 @@ class Environment(BaseSettings):
         SECRET_NAMES,
         description="Names of arguments, keys and headers whose values are masked wherever people or logs see them, comma-separated.",
     )
-    DEADLETTERS_REDACT_TASKS: dict[str, list[str | int]] = Field(
+    DEADLETTERS_REDACT_TASKS: MaskedArguments = Field(
         {},
         description='More masked arguments of single tasks, by name or by position from 0: `{"shop.pay": ["holder", 0]}`.',
     )
@@ -208,7 +208,7 @@ class Environment(BaseSettings):
         {}, description="How many letters in one state are kept, the newest ones: `resolved=100000`. Unnamed: all."
     )
 
-    REPLAY_POLICIES: dict[str, dict[str, float]] = Field(
+    REPLAY_POLICIES: Policies = Field(
         {},
         description='Tasks whose letters are replayed by themselves, as JSON: `{"task.name": {"after": 600, "times": 2, "breaker": 50, "rate": 10}}` '
         "(seconds after the death, replays at most, per cent that may die again, letters a second). Empty: none.",

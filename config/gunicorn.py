@@ -1,11 +1,12 @@
 """How gunicorn serves the console: `gunicorn -c python:config.gunicorn config.wsgi`."""
 
 from config import environment, logging
+from config.values import in_url
 
 environment.require_secret_key()
 _told = environment.read()
 
-bind = f"{_told.WEB_HOST}:{_told.WEB_PORT}"
+bind = f"{in_url(_told.WEB_HOST)}:{_told.WEB_PORT}"
 # Pages wait for PostgreSQL more than they compute.
 worker_class = "gthread"
 threads = 8

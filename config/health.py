@@ -9,6 +9,9 @@ from django.views.decorators.cache import never_cache
 
 logger = logging.getLogger(__name__)
 
+# Seconds for an answer of Redis. One that hangs would keep a thread of the server for each probe, until none is left.
+PATIENCE = {"socket_connect_timeout": 2, "socket_timeout": 2}
+
 
 @never_cache
 def live(request: HttpRequest) -> JsonResponse:  # noqa: ARG001
@@ -34,8 +37,9 @@ def _database() -> bool:
 
 
 def _broker() -> bool:
+    options = PATIENCE if str(current_app.conf.broker_write_url or "").startswith("redis") else {}
     try:
-        with current_app.connection_for_write(connect_timeout=2) as broker:
+        with current_app.connection_for_write(connect_timeout=2, transport_options=options) as broker:
             broker.ensure_connection(max_retries=1, interval_start=0, timeout=3)
     except Exception:  # each transport raises its own errors; a probe answers, whatever happened
         logger.warning("health.broker_away", exc_info=True)

@@ -117,7 +117,8 @@ class Supervisor:
         if self.output.isatty():
             colour = COLOURS[self.programs.index(program) % len(COLOURS)]
             prefix = f"\033[{colour}m{prefix}\033[0m"
-        with self._writing:
+        # Where nobody can write (a full disk, a reader that left) the programs go on, and their pipes are emptied.
+        with self._writing, contextlib.suppress(OSError):
             self.output.write(f"{prefix}{line}\n")
             self.output.flush()
 

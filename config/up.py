@@ -15,6 +15,7 @@ from config.embedded import PostgreSQL, Redis
 from config.environment import Environment
 from config.prepare import ADMIN, prepare
 from config.supervisor import Program, Supervisor
+from config.values import in_url
 
 Say = Callable[[str], None]
 
@@ -78,9 +79,13 @@ def programs(told: Environment) -> list[Program]:
 def _ports(told: Environment, port: int | None, flower_port: int | None) -> Environment:
     """The environment with the ports that were asked for, which are free."""
     port, flower_port = port or told.WEB_PORT, flower_port or told.FLOWER_PORT
+    if port == flower_port:
+        raise local.Busy(
+            f"The web server and Flower cannot both listen on port {port}: choose another one with --port or --flower-port."
+        )
     local.claim(told.WEB_HOST, port, what="The web server", option="--port", variable="WEB_PORT")
     local.claim(told.WEB_HOST, flower_port, what="Flower", option="--flower-port", variable="FLOWER_PORT")
-    site = told.SITE_URL if environment.is_given("SITE_URL") else f"http://{_reachable(told.WEB_HOST)}:{port}"
+    site = told.SITE_URL if environment.is_given("SITE_URL") else f"http://{in_url(_reachable(told.WEB_HOST))}:{port}"
     return told.model_copy(update={"WEB_PORT": port, "FLOWER_PORT": flower_port, "SITE_URL": site})
 
 
@@ -111,11 +116,11 @@ def _is_ready(told: Environment) -> bool:
 
 
 def _reachable(host: str) -> str:
-    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  (compared, not bound)
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  (compared, not bound)
 
 
 def _banner(told: Environment, password: str | None) -> str:
-    host = _reachable(told.WEB_HOST)
+    host = in_url(_reachable(told.WEB_HOST))
     console, flower = f"{told.SITE_URL}/", f"http://{host}:{told.FLOWER_PORT}/"
     width = max(len(console), len(flower))
     keys = (f"   {ADMIN} / {password}", f"   {ADMIN} / {told.FLOWER_PASSWORD}") if password else ("", "")

@@ -1,6 +1,8 @@
 """How one variable is written: types of the environment that are more than a text or a number."""
 
 import base64
+import json
+import logging
 from collections.abc import Callable
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -50,6 +52,22 @@ def usable_keys(keys: list[str]) -> list[str]:
     return keys
 
 
+def from_json(value: object) -> object:
+    """JSON to what it says; here, for pydantic's own reader says no more than that it could not read."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError as problem:
+        raise ValueError(f"it is no JSON ({problem})") from None
+
+
+def known_level(name: str) -> str:
+    """`name` in capitals, if logging knows such a level."""
+    level = name.strip().upper()
+    if level not in logging.getLevelNamesMapping():
+        raise ValueError(f"{name!r} is no level; write it like INFO, WARNING or ERROR")
+    return level
+
+
 def known_zone(name: str) -> str:
     """`name`, if it is empty or a time zone."""
     if name and name not in available_timezones():
@@ -77,11 +95,19 @@ def address_of(*schemes: str) -> Callable[[str], str]:
 
 
 TimeZone = Annotated[str, AfterValidator(known_zone)]
+Level = Annotated[str, AfterValidator(known_level)]
 Database = Annotated[str, AfterValidator(address_of("postgres", "postgresql"))]
 Broker = Annotated[str, AfterValidator(address_of("redis", "rediss", "amqp", "amqps", "pyamqp"))]
 Redis = Annotated[str, AfterValidator(address_of("redis", "rediss"))]
 # Comma-separated in the environment: NAME=a,b,c
 List = Annotated[list[str], NoDecode, BeforeValidator(split)]
 Keys = Annotated[list[str], NoDecode, BeforeValidator(split), AfterValidator(usable_keys)]
+MaskedArguments = Annotated[dict[str, list[str | int]], NoDecode, BeforeValidator(from_json)]
+Policies = Annotated[dict[str, dict[str, float]], NoDecode, BeforeValidator(from_json)]
 Numbers = Annotated[dict[str, int], NoDecode, BeforeValidator(by_state)]
 Days = Annotated[dict[str, int], NoDecode, BeforeValidator(by_state), AfterValidator(within_the_calendar)]
+
+
+def in_url(host: str) -> str:
+    """`host` as it stands before `:port`."""
+    return f"[{host}]" if ":" in host else host

@@ -25,8 +25,9 @@ class PipelinesConfig(AppConfig):
         signals.worker_init.connect(_worker_begins, dispatch_uid="pipelines.worker_begins")
 
 
-def _worker_begins(**_: Any) -> None:
+def _worker_begins(sender: Any, **_: Any) -> None:
     # Imported in a worker only: the web has no use for celery.worker.
     receivers = import_module("pipelines.receivers")
     receivers.refuse_cancelled()
+    sender.app.steps["consumer"].add(receivers.RefuseCancelled)
     signals.task_prerun.connect(receivers.renew_connections, weak=False, dispatch_uid="pipelines.renew_connections")

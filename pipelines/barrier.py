@@ -27,6 +27,7 @@ class Barrier:
     """A result backend's side of chords.py. A subclass says which of some tasks have ended, and how."""
 
     app: Any
+    store_result: Any
 
     def standing(self, task_ids: list[str]) -> Standing:
         """Where these tasks stand at one moment."""
@@ -72,14 +73,34 @@ class Barrier:
         """
         raise NotImplementedError("A chord's header cannot grow; let the task replace itself with a group instead.")
 
-    def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:  # noqa: ARG002  (Celery's signature)
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:
         """Recompute the barrier after a part has returned, dead or alive. The part is fine, whatever becomes of that."""
         if not request.group or not request.id:
             return
         try:
+            if state == states.SUCCESS and self._is_ignored(request):
+                self.store_result(request.id, result, state, request=request)
             _once_more(chords.advance, self, request.group)
         except (OperationalError, InterfaceError):
             logger.exception("chord.left_to_the_sweep", extra={"group_id": request.group, "task_id": request.id})
+
+    # A chord waits for results; of a part that ignores its own, or that stands behind such a one in a chain, they are kept all the same.
+
+    def _is_ignored(self, request: Any) -> bool:
+        task = self.app.tasks.get(getattr(request, "task", None))
+        return bool(getattr(request, "ignore_result", False) or getattr(task, "ignore_result", False))
+
+    def mark_as_failure(self, task_id: str, *args: Any, **kwargs: Any) -> None:
+        """Celery's; a death before or in a part of a chord is stored."""
+        if _is_awaited(kwargs.get("request")):
+            kwargs["store_result"] = True
+        super().mark_as_failure(task_id, *args, **kwargs)  # type: ignore[misc]  # a mixin
+
+    def mark_as_revoked(self, task_id: str, *args: Any, **kwargs: Any) -> None:
+        """Celery's; a part of a chord that was revoked is stored."""
+        if _is_awaited(kwargs.get("request")):
+            kwargs["store_result"] = True
+        super().mark_as_revoked(task_id, *args, **kwargs)  # type: ignore[misc]
 
     def _handle_group_chord_error(self, group_callback: Any, backend: Any, exc: BaseException | None = None) -> None:
         """Fail each task of a body that is a group, as Celery does, but without revoking them.
@@ -100,6 +121,13 @@ class Barrier:
             backend.fail_from_current_stack(result.id, exc=cause)
         if frozen.id:
             backend.store_result(frozen.id, cause, states.FAILURE)
+
+
+def _is_awaited(request: Any) -> bool:
+    """Whether a chord waits for this task, or for one behind it in its chain."""
+    behind = getattr(request, "chain", None)
+    steps = behind if isinstance(behind, (list, tuple)) else ()
+    return bool(getattr(request, "chord", None) or any("chord" in (step.get("options") or {}) for step in steps))
 
 
 def _once_more(call: Any, *arguments: Any) -> None:

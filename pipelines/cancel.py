@@ -19,6 +19,8 @@ from pipelines.states import State
 REVOKE_AT_ONCE = 1_000
 # Steps that a cancellation still keeps from running.
 WAITS = (State.WAITING, State.UNSENT, State.RETRYING)
+# Seconds for an answer of Redis: one that hangs must not hold whoever asks.
+PATIENCE = {"socket_connect_timeout": 2, "socket_timeout": 5}
 
 
 class NotCancellable(Exception):
@@ -37,14 +39,14 @@ def cancel(run: Run, *, by: User | None, origin: str = "") -> int:
 
     Raises:
         NotCancellable: nothing waits any more, or somebody was faster.
+        kombu.exceptions.OperationalError: the broker does not answer; nothing is recorded.
     """
     states = progress(run).states
     if not any(state in WAITS for state in states.values()):
         raise NotCancellable(run)
     waiting = [task_id for task_id, state in states.items() if state in (*WAITS, State.BLOCKED)]
     # Before it is recorded: revoking twice does no harm, a run that only looks cancelled does.
-    for first in range(0, len(waiting), REVOKE_AT_ONCE):
-        current_app.control.revoke(waiting[first : first + REVOKE_AT_ONCE])
+    _revoke(waiting)
     now = timezone.now()
     with transaction.atomic():
         if not Run.objects.filter(pk=run.pk, cancelled_at=None).update(cancelled_at=now, cancelled_by=by):
@@ -52,6 +54,14 @@ def cancel(run: Run, *, by: User | None, origin: str = "") -> int:
         audit.record(Act.Verb.RUN_CANCELLED, by=by, number=0, origin=origin, subject=str(run), root_id=str(run.pk))
     run.cancelled_at, run.cancelled_by = now, by
     return len(waiting)
+
+
+def _revoke(task_ids: list[str]) -> None:
+    options = PATIENCE if str(current_app.conf.broker_write_url or "").startswith("redis") else {}
+    with current_app.connection_for_write(connect_timeout=2, transport_options=options) as broker:
+        broker.ensure_connection(max_retries=1, interval_start=0, timeout=2)
+        for first in range(0, len(task_ids), REVOKE_AT_ONCE):
+            current_app.control.revoke(task_ids[first : first + REVOKE_AT_ONCE], connection=broker)
 
 
 def cancelled_ids(since: datetime) -> list[str]:

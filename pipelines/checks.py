@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from celery import current_app
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004  (Django's name for it)
 from django.utils.module_loading import autodiscover_modules
+
+from pipelines.steps import files
 
 
 @register()
@@ -21,6 +24,15 @@ def tasks_end(**_: Any) -> list[CheckMessage]:
             )
         ]
     return [problem for task in _tasks() for problem in _limits_of(task)]
+
+
+@register()
+def storage_is_known(**_: Any) -> list[CheckMessage]:
+    """Where steps read and write is said in a way that they understand: else each of them would die of it."""
+    told = {"STORAGE_URL": settings.STORAGE_URL, "UPLOAD_URL": settings.UPLOAD_URL}
+    return [
+        Error(f"{name} {wrong}.", id="pipelines.E005") for name, url in told.items() if (wrong := files.complaint(url))
+    ]
 
 
 def _tasks() -> list[Any]:

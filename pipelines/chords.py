@@ -4,17 +4,17 @@ A counter that is deleted when the last part returned, dead or alive, cannot be 
 can be done any number of times, by parts, copies of parts, replays and sweepers: the row's lock lets one of them send the body.
 """
 
-import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 from celery import maybe_signature, states
-from celery.exceptions import ChordError
+from celery.exceptions import ChordError, SoftTimeLimitExceeded
 from celery.result import GroupResult
-from django.db import transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 from django.utils import timezone
 from kombu.utils.json import dumps, loads
 
@@ -34,7 +34,7 @@ def record(header: GroupResult, body: Any) -> None:
     chord = Chord(
         group_id=str(header.id),
         header=[result.as_tuple() for result in header],
-        body=json.loads(dumps(dict(body))),
+        body=dumps(dict(body)),
         body_id=body.options.get("task_id") or "",
     )
     renewed = ["header", "body", "body_id", "state", "waits_for", "updated_at"]
@@ -96,18 +96,34 @@ def sweep(backend: Any, older_than: timedelta = timedelta(seconds=30)) -> int:
     """
     moved, stale = 0, Chord.objects.filter(updated_at__lt=timezone.now() - older_than)
     for chord in stale.filter(state=Chord.State.FAILED, told=False).iterator():
-        _fail_body(backend, chord, backend.standing(list(leaves(chord.header))).dead or chord.group_id)
-        moved += 1
+        with _by_itself(chord):
+            _fail_body(backend, chord, backend.standing(list(leaves(chord.header))).dead or chord.group_id)
+            moved += 1
     unfinished = stale.filter(state__in=(Chord.State.WAITING, Chord.State.DISPATCHING))
     for chord in unfinished.only("group_id", "state", "body_id").iterator():
-        mine = Chord.objects.filter(pk=chord.pk, state=Chord.State.DISPATCHING)
-        if chord.state == Chord.State.DISPATCHING:
-            if chord.body_id and backend.get_state(chord.body_id) in {states.STARTED, states.RETRY, states.SUCCESS}:
-                moved += mine.update(state=Chord.State.DONE)
-                continue
-            mine.update(state=Chord.State.WAITING)
-        moved += advance(backend, chord.group_id) in {Chord.State.DONE, Chord.State.FAILED}
+        with _by_itself(chord):
+            moved += _settled(backend, chord)
     return moved
+
+
+def _settled(backend: Any, chord: Chord) -> bool:
+    mine = Chord.objects.filter(pk=chord.pk, state=Chord.State.DISPATCHING)
+    if chord.state == Chord.State.DISPATCHING:
+        if chord.body_id and backend.get_state(chord.body_id) in {states.STARTED, states.RETRY, states.SUCCESS}:
+            return bool(mine.update(state=Chord.State.DONE))
+        mine.update(state=Chord.State.WAITING)
+    return advance(backend, chord.group_id) in {Chord.State.DONE, Chord.State.FAILED}
+
+
+@contextmanager
+def _by_itself(chord: Chord) -> Iterator[None]:
+    """What is wrong with one chord keeps none of those behind it from being settled."""
+    try:
+        yield
+    except (DatabaseError, InterfaceError, SoftTimeLimitExceeded):
+        raise
+    except Exception:
+        logger.exception("chord.not_settled", extra={"group_id": chord.group_id})
 
 
 def leaves(results: Iterable[ResultTuple]) -> Iterator[str]:
@@ -147,7 +163,7 @@ def _values(results: Iterable[ResultTuple], returned: dict[str, Any]) -> list[An
 
 
 def _fail_body(backend: Any, chord: Chord, culprit: str) -> None:
-    body: Any = maybe_signature(loads(json.dumps(chord.body)), app=backend.app)
+    body: Any = maybe_signature(loads(chord.body), app=backend.app)
     try:
         # Celery reads the exception from the stack: outside of an except block it would take the last *successful* part's.
         raise ChordError(f"Dependency {culprit} died; the chord's body waits for its replay")
@@ -155,21 +171,23 @@ def _fail_body(backend: Any, chord: Chord, culprit: str) -> None:
         backend.chord_error_from_stack(body, error)
     if not Chord.objects.filter(pk=chord.pk, state=Chord.State.FAILED).update(told=True):
         # A part was replayed while the body was told: it waits again, and all behind it.
-        after = behind(chord.body)
+        after = behind(loads(chord.body))
         backend.reopen(after.task_ids, after.parts)
         return
-    options = (chord.body or {}).get("options") or {}
+    options = loads(chord.body).get("options") or {}
     if options.get("chord") and options.get("group_id"):
         advance(backend, options["group_id"])  # Celery does not tell the outer chord of a nested one
 
 
 def _dispatch(backend: Any, chord: Chord) -> Chord.State:
-    returned = backend.returned(list(leaves(chord.header)))
-    body: Any = maybe_signature(as_copy(loads(json.dumps(chord.body)), str(uuid4())), app=backend.app)
     try:
+        returned = backend.returned(list(leaves(chord.header)))
+        body: Any = maybe_signature(as_copy(loads(chord.body), str(uuid4())), app=backend.app)
         backend.app.amqp._retry_publish(body.delay, _values(chord.header, returned))
+    except (OperationalError, InterfaceError):
+        raise
     except Exception:
-        # Whatever the broker or the body's signature raised: the sweeper tries again.
+        # Whatever the broker, a stored result or the body's signature raised: the sweeper tries again.
         logger.exception("chord.body_not_sent", extra={"group_id": chord.group_id, "task_id": chord.body_id})
         _left_dispatching(chord, Chord.State.WAITING)
         return Chord.State.WAITING

@@ -37,4 +37,6 @@ def failure(request: Any, result: dict[str, Any], traceback: Any) -> tuple[dict[
 def _without(value: Any, secrets: set[str]) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without(item, secrets) for item in value]
+    if isinstance(value, dict):
+        return {_without(name, secrets): _without(item, secrets) for name, item in value.items()}
     return hide(value, secrets) if isinstance(value, str) else value

@@ -98,8 +98,9 @@ class Chord(models.Model):
     group_id = models.CharField(_("group id"), max_length=255, unique=True)
     # Celery's result tuples of the header's parts, in order.
     header = models.JSONField(_("header"))
-    # The body's signature as Celery writes it, with its own id, chain and chord.
-    body = models.JSONField(_("body"), null=True)
+    # The body's signature as Celery writes it, with its own id, chain and chord: as text, for PostgreSQL's JSON refuses NUL, NaN and half
+    # a surrogate pair in its arguments, takes 1e22 for a whole number, and sorts keys.
+    body = models.TextField(_("body"))
     body_id = models.CharField(_("body id"), max_length=255, blank=True, db_index=True)
     state = models.CharField(_("state"), max_length=12, choices=State, default=State.WAITING)
     # A part of the header that had not ended when somebody last looked: as long as it has not, no other part has to be looked at.

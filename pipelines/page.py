@@ -1,6 +1,5 @@
 """What the page of one run shows, gathered in a constant number of queries."""
 
-import json
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -22,7 +21,7 @@ from pipelines.runs import Progress
 from pipelines.states import ACTIVE, LABELS, TO_COME, Overall, State, loudest
 from pipelines.step_rows import STEPS, StepRow, step_rows
 from pipelines.timeline import Lane, Span, Timeline, spans, timeline
-from pipelines.words import Chip, chip, duration, took
+from pipelines.words import Chip, as_json, chip, duration, took
 
 # As many steps are shown without being asked for.
 FEW = 12
@@ -200,12 +199,12 @@ class RunPage:
         """What it returned, as JSON; "" unless it succeeded."""
         if self.progress.overall is not Overall.SUCCEEDED:
             return ""
-        return json.dumps(redactor().value(runs.result(self.run)), indent=2, ensure_ascii=False, default=str)[:MUCH]
+        return as_json(redactor().value(runs.result(self.run)))[:MUCH]
 
     @property
     def parameters(self) -> str:
         """What it was started with, as JSON."""
-        return json.dumps(redactor().value(self.run.parameters), indent=2, ensure_ascii=False)[:MUCH]
+        return as_json(redactor().value(self.run.parameters))[:MUCH]
 
     @property
     def previous(self) -> list[tuple[Run, Chip, str, float]]:

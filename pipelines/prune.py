@@ -9,32 +9,6 @@ from django.db import connection
 # Rows one statement deletes: a lock of milliseconds, and a stop loses one batch at most.
 BATCH = 1000
 
-# A letter that waits or is under way needs its own result, those of its whole run, and those its chord collects.
-RESULTS = """
-    SELECT result.id FROM django_celery_results_taskresult result
-     WHERE result.date_done < statement_timestamp() - %(age)s
-       AND NOT EXISTS (SELECT FROM deadletters_deadletter letter
-                        WHERE letter.task_id = result.task_id AND letter.state IN ('open', 'replaying'))
-       AND NOT EXISTS (SELECT FROM pipelines_step mine
-                         JOIN pipelines_step other ON other.run_id = mine.run_id
-                         JOIN deadletters_deadletter letter ON letter.task_id = other.task_id
-                        WHERE mine.task_id = result.task_id AND letter.state IN ('open', 'replaying'))
-       AND NOT EXISTS (SELECT FROM pipelines_chord chord
-                        WHERE chord.state <> 'done' AND chord.body_id = result.task_id AND chord.body_id <> '')
-       AND result.task_id NOT IN (SELECT part #>> '{}' FROM pipelines_chord chord,
-                                         jsonb_path_query(chord.header, '$.** ? (@.type() == "string")') part
-                                   WHERE chord.state <> 'done')
-"""
-
-# Saved groups: the group of a waiting letter is asked for by id.
-GROUPS = """
-    SELECT saved.id FROM django_celery_results_groupresult saved
-     WHERE saved.date_done < statement_timestamp() - %(age)s
-       AND NOT EXISTS (SELECT FROM deadletters_deadletter letter
-                        WHERE letter.group_id = saved.group_id AND letter.state IN ('open', 'replaying'))
-       AND NOT EXISTS (SELECT FROM pipelines_chord chord WHERE chord.group_id = saved.group_id AND chord.state <> 'done')
-"""
-
 # An old run may still be at work, or wait for a replay.
 RUNS = """
     SELECT run.id FROM pipelines_run run
@@ -45,6 +19,34 @@ RUNS = """
        AND NOT EXISTS (SELECT FROM pipelines_step step
                          JOIN django_celery_results_taskresult result ON result.task_id = step.task_id
                         WHERE step.run_id = run.id AND result.date_done >= statement_timestamp() - %(age)s)
+"""
+
+# A letter that waits or is under way needs its own result, and those its chord collects. A run needs all of its own as long as it is
+# there: what it shows is read off them, and a step without one seems to wait.
+RESULTS = """
+    SELECT result.id FROM django_celery_results_taskresult result
+     WHERE result.date_done < statement_timestamp() - %(age)s
+       AND NOT EXISTS (SELECT FROM deadletters_deadletter letter
+                        WHERE letter.task_id = result.task_id AND letter.state IN ('open', 'replaying'))
+       AND NOT EXISTS (SELECT FROM pipelines_step step WHERE step.task_id = result.task_id)
+       AND NOT EXISTS (SELECT FROM pipelines_chord chord
+                        WHERE chord.state <> 'done' AND chord.body_id = result.task_id AND chord.body_id <> '')
+       AND result.task_id NOT IN (SELECT part #>> '{}' FROM pipelines_chord chord,
+                                         jsonb_path_query(chord.header, '$.** ? (@.type() == "string")') part
+                                   WHERE chord.state <> 'done')
+"""
+# Before the old runs are gone: what will be free when they are.
+RESULTS_THEN = RESULTS.replace(
+    "step.task_id = result.task_id", f"step.task_id = result.task_id AND step.run_id NOT IN ({RUNS})"
+)
+
+# Saved groups: the group of a waiting letter is asked for by id.
+GROUPS = """
+    SELECT saved.id FROM django_celery_results_groupresult saved
+     WHERE saved.date_done < statement_timestamp() - %(age)s
+       AND NOT EXISTS (SELECT FROM deadletters_deadletter letter
+                        WHERE letter.group_id = saved.group_id AND letter.state IN ('open', 'replaying'))
+       AND NOT EXISTS (SELECT FROM pipelines_chord chord WHERE chord.group_id = saved.group_id AND chord.state <> 'done')
 """
 
 # A waiting or dispatching chord is never let go. A failed one is, once no letter of its lifetime waits any more: the step of a
@@ -71,9 +73,16 @@ def _nobody(_gone: int) -> None:
 def prune_results(older_than: timedelta, *, dry_run: bool = False, tell: Tell = _nobody) -> int:
     """Delete results (and saved groups) that ended more than `older_than` ago; returns how many.
 
-    Spared: what open and replaying letters, the rest of their runs, and chords that are not done still need.
+    Spared: what open and replaying letters, runs, and chords that are not done still need. To be called when the old runs are gone.
     """
-    results = _prune(RESULTS, "result", "django_celery_results_taskresult", older_than, dry_run=dry_run, tell=tell)
+    results = _prune(
+        RESULTS_THEN if dry_run else RESULTS,
+        "result",
+        "django_celery_results_taskresult",
+        older_than,
+        dry_run=dry_run,
+        tell=tell,
+    )
     groups = _prune(GROUPS, "saved", "django_celery_results_groupresult", older_than, dry_run=dry_run, tell=tell)
     return results + groups
 

@@ -189,7 +189,10 @@ _STANDING = f"""
 
 
 def _in_pool() -> bool:
-    return str(current_process()._name) != "MainProcess"
+    """Whether a task that may wait asks: in a process or a thread of a pool, not on the worker's event loop (the solo pool), not in the web."""
+    if str(current_process()._name) != "MainProcess":
+        return True
+    return get_current_task() is not None and not breaker.on_event_loop()
 
 
 def _execute_prepared(connection: Any, values: tuple[Any, ...]) -> None:

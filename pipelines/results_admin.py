@@ -22,12 +22,13 @@ from deadletters.console import traceback
 from deadletters.console.listing import BigTableAdmin, age_filter, value_filter
 from deadletters.console.names import breakable
 from deadletters.distinct import distinct_values
+from deadletters.envelope import clean
 from deadletters.models import DeadLetter
 from deadletters.search import SHORTEST, is_uuid
 from deadletters.secrets.redact import redactor
 from deadletters.secrets.reprs import masked_reprs
 from pipelines.links import run_url
-from pipelines.words import duration
+from pipelines.words import as_json, duration
 
 admin.site.unregister(TaskResult)
 admin.site.unregister(GroupResult)  # an id and a JSON tuple: nothing that the run's page does not show better
@@ -153,14 +154,15 @@ def _decoded(stored: str | None) -> str:
     """What a person can read of a column that holds JSON, or the repr of the arguments as a JSON string."""
     try:
         value = json.loads(stored or '""')
-    except ValueError:
+    except (ValueError, RecursionError):
         return stored or ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _returned(stored: str | None) -> SafeString:
-    with contextlib.suppress(ValueError):  # what another serializer wrote is shown as it is
-        stored = json.dumps(redactor().value(json.loads(stored or "null")), indent=2, ensure_ascii=False)
+    # What another serializer wrote, or what is nested too deeply, is shown as it is.
+    with contextlib.suppress(ValueError, RecursionError):
+        stored = as_json(redactor().value(json.loads(stored or "null")))
     return traceback.coloured_json(stored or "")
 
 

@@ -134,7 +134,8 @@ def _send(run: Run, canvas: Signature[Any]) -> None:
         run.problem = str(problem).strip() or type(problem).__name__
         run.save(update_fields=["problem"])
         raise NotSent(run) from problem
-    Run.objects.filter(pk=run.pk).update(sent_at=timezone.now())
+    # Meanwhile the sweep may have given it up: it looks at when the run was recorded, which a long transaction did long ago.
+    Run.objects.filter(pk=run.pk).update(sent_at=timezone.now(), problem="")
 
 
 def start_once(name: str, parameters: Mapping[str, object], *, message: str, origin: str) -> Run:

@@ -181,12 +181,13 @@ def flow_of(rows: Iterable[tuple[str | None, str | None]]) -> Flow:
 def overall(counts: Mapping[State, int], *, cancelled: bool = False, problem: bool = False) -> Overall:
     """The run's state, of how many steps are in which."""
     present = {state for state, number in counts.items() if number}
-    if problem:
-        return Overall.NOT_SENT
     if present <= {State.SUCCEEDED}:
         return Overall.SUCCEEDED
     if present & set(ACTIVE):
         return Overall.RUNNING
+    # Whoever sent it may have ended with all of it sent and nothing noted: then what its tasks did is the truth.
+    if problem and present & set(TO_COME):
+        return Overall.NOT_SENT
     if present & set(TO_COME):
         return Overall.WAITING if present <= set(TO_COME) else Overall.RUNNING
     if not cancelled and present & {State.DEAD, State.DISCARDED}:

@@ -10,6 +10,7 @@ from celery import current_app
 from django_celery_results.models import TaskResult
 from kombu.exceptions import DecodeError
 
+from deadletters.envelope import clean
 from deadletters.models import DeadLetter
 from deadletters.secrets.reprs import masked_reprs
 from pipelines.graph import Leaf, Node, leaves
@@ -82,5 +83,5 @@ def _arguments(row: Any) -> str:
         text = str(current_app.backend.decode_content(row, row.task_args))
     except (DecodeError, ValueError):
         text = row.task_args
-    text, _kwargs = masked_reprs(row.task_name or "", text, "")
+    text, _kwargs = masked_reprs(row.task_name or "", clean(text), "")
     return text if len(text) <= LITTLE else f"{text[:LITTLE]}…"

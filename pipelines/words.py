@@ -1,5 +1,6 @@
-"""States and lengths of time as people read them."""
+"""States, lengths of time and values as people read them."""
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -7,6 +8,7 @@ from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
+from deadletters.envelope import clean
 from pipelines.models import Run
 from pipelines.runs import Progress
 from pipelines.states import LABELS, MEANING, Overall, State
@@ -46,3 +48,8 @@ def duration(time: timedelta) -> str:
     if seconds < 3600:
         return _("%(minutes)d min %(seconds)d s") % {"minutes": seconds // 60, "seconds": seconds % 60}
     return _("%(hours)d h %(minutes)d min") % {"hours": seconds // 3600, "minutes": seconds % 3600 // 60}
+
+
+def as_json(value: object) -> str:
+    """JSON to read. Half of a surrogate pair is written as an escape: with the character itself nothing could be sent."""
+    return clean(json.dumps(value, indent=2, ensure_ascii=False, default=str))

@@ -46,6 +46,11 @@ def collect(values):
     return values
 
 
+@shared_task(name="tests.collect_with")
+def collect_with(values, given):
+    return [values, given]
+
+
 @shared_task(name="tests.die")
 def die(message="no luck", **_):
     raise ValueError(message)

@@ -7,6 +7,11 @@ import httpx
 
 from pipelines.steps.errors import BadAddress, PrivateAddress, Unreachable
 
+# Their last 32 bits are the IPv4 address that is called: NAT64 (RFC 6052), and what is left of the first days of IPv6.
+_HOLDS_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+# A network's own NAT64 (RFC 8215); Python knows of it since 3.11.10.
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+
 
 def complaint(url: str) -> str:
     """What is wrong with a web address; "" when it can be called."""
@@ -69,11 +74,10 @@ def is_public(address: str) -> bool:
         inner = ip.ipv4_mapped or ip.sixtofour or _translated(ip)
         if inner:
             return is_public(str(inner))
+        if ip.is_site_local or ip in _LOCAL_NAT64:
+            return False
     return ip.is_global and not ip.is_multicast
 
 
 def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    # NAT64 (RFC 6052): the last 32 bits are the IPv4 address that is called.
-    if ip in ipaddress.ip_network("64:ff9b::/96"):
-        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return None
+    return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if any(ip in network for network in _HOLDS_IPV4) else None

@@ -33,6 +33,8 @@ def complaint(url: str) -> str:
         return f"must name a folder from the root on, like file:///srv/images, not {url!r}"
     if scheme == "s3" and not rest.strip("/"):
         return f"must name a bucket, like s3://bucket/images/, not {url!r}"
+    if "::" in rest:  # fsspec reads no further, and all files of a run would be one
+        return f"must not hold “::”: {url!r}"
     if ".." in rest.split("/"):
         return f"must not lead upwards with “..”: {url!r}"
     try:

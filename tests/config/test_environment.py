@@ -29,6 +29,9 @@ def test_tests_run_on_a_real_postgresql():
         ("DEADLETTERS_RETENTION_DAYS", "replaying=3", "'replaying=3' is none of open=N"),
         ("DEADLETTERS_RETENTION_DAYS", "open=999999", "100000 days are the most"),
         ("DEADLETTERS_RETENTION_COUNT", "open", "'open' is none of open=N"),
+        ("LOG_LEVEL", "loud", "'loud' is no level"),
+        ("REPLAY_POLICIES", "{", "it is no JSON"),
+        ("DEADLETTERS_REDACT_TASKS", "shop.pay=holder", "it is no JSON"),
     ],
 )
 def test_a_wrong_variable_stops_the_start_with_its_name(name, value, says, monkeypatch):
@@ -38,6 +41,26 @@ def test_a_wrong_variable_stops_the_start_with_its_name(name, value, says, monke
     assert name in done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_level_may_be_written_small(monkeypatch):
+    monkeypatch.setenv("LOG_LEVEL", "warning")
+    done = subprocess.run([sys.executable, "manage.py", "check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_that_leads_upwards_is_told_without(monkeypatch):
+    monkeypatch.setenv("VAR_DIR", "/tmp/a/../b")
+    monkeypatch.delenv("STORAGE_URL")
+    command = "from django.conf import settings; print(settings.STORAGE_URL)"
+    done = subprocess.run(
+        [sys.executable, "manage.py", "shell", "--no-imports", "-c", command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "file:///tmp/b/storage\n", done.stderr
 
 
 def test_a_broken_environment_file_stops_the_start_with_its_name(tmp_path, monkeypatch):

@@ -1,19 +1,23 @@
 import json
+import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from config.embedded import free_port
+from config.embedded import Redis, free_port
 from tests.processes import ROOT, Process, environment, eventually
 
 
-def get(port: int, path: str) -> tuple[int, str] | None:
+def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str] | None:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as response:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=30) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as problem:
         with problem:
@@ -22,12 +26,12 @@ def get(port: int, path: str) -> tuple[int, str] | None:
         return None
 
 
-def web(log, **variables: str) -> tuple[Process, int]:
+def web(log, host: str = "127.0.0.1", **variables: str) -> tuple[Process, int]:
     port = free_port()
     process = Process(
         "-m", "gunicorn", "-c", "python:config.gunicorn", "config.wsgi", log=log, WEB_PORT=str(port), **variables
     )
-    eventually(lambda: get(port, "/-/live"), 120, "the web server answers")
+    eventually(lambda: get(port, "/-/live", host), 120, "the web server answers")
     return process, port
 
 
@@ -39,6 +43,44 @@ def test_a_web_server_without_its_servers_lives_and_is_not_ready(tmp_path):
     try:
         assert get(port, "/-/live") == (200, '{"alive": true}')
         assert get(port, "/-/ready") == (503, '{"ready": false, "database": false, "broker": false}')
+    finally:
+        process.stop()
+
+
+@pytest.mark.django_db
+def test_a_redis_that_hangs_takes_no_thread_away(tmp_path):
+    redis = Redis(tmp_path / "redis", port=free_port(), password="secret")
+    redis.start()
+    pid = int((redis.folder / "pid").read_text())
+    process, port = web(tmp_path / "log", BROKER_URL=redis.url)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        # More than there are threads (config/gunicorn.py).
+        for _ in range(2):
+            with ThreadPoolExecutor(8) as probes:
+                answers = set(probes.map(lambda _: get(port, "/-/ready"), range(8)))
+            assert answers == {(503, '{"ready": false, "database": true, "broker": false}')}
+        assert get(port, "/-/live") == (200, '{"alive": true}')
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        process.stop()
+        redis.stop()
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_a_web_server_may_listen_on_ipv6(tmp_path):
+    process, port = web(tmp_path / "log", host="[::1]", WEB_HOST="::1", ALLOWED_HOSTS="[::1]")
+    try:
+        assert get(port, "/-/live", "[::1]") == (200, '{"alive": true}')
     finally:
         process.stop()
 

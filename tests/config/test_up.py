@@ -96,6 +96,27 @@ def test_a_taken_port_is_named_with_what_chooses_another(running, folder, option
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--port", "5801", "--flower-port", "5801"), "cannot both listen on port 5801"),
+        (("--port", "99999"), "'99999' is no port"),
+        (("--flower-port", "0"), "'0' is no port"),
+    ],
+)
+def test_ports_that_cannot_be_are_refused(running, folder, arguments, says):
+    done = running.manage("up", *arguments, VAR_DIR=str(folder / "other"))
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_named(running):
+    done = running.manage("up", VAR_DIR="/dev/null/var")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "CommandError: Not a directory: /dev/null/var. What `up` keeps is in /dev/null/var.\n"
+
+
 def test_a_killed_worker_is_started_again_without_leftovers(running):
     (leader,) = running.named("worker")
     family = [leader, *leader.children(recursive=True)]

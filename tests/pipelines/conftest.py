@@ -37,6 +37,12 @@ def no_canvas():
     return 3
 
 
+@pipeline(name="test-secret")
+def secret(password: str):
+    """Knows a password."""
+    return echo.si(1)
+
+
 @pytest.fixture
 def mended(folder):
     """The path of the file that test-mends waits for."""

@@ -1,3 +1,5 @@
+import pytest
+
 from pipelines import checks
 from tests.checked import ids
 from tests.processes import manage
@@ -28,3 +30,10 @@ def test_default_limits_that_make_no_sense_are_one_error():
     assert done.returncode == 1
     assert done.stderr.count("pipelines.E") == 1
     assert "Set TASK_SOFT_TIME_LIMIT below TASK_TIME_LIMIT." in done.stderr
+
+
+@pytest.mark.parametrize("name", ["STORAGE_URL", "UPLOAD_URL"])
+def test_an_address_of_files_that_no_step_could_use_is_named(name):
+    done = manage("check", **{name: "/srv/images"})
+    assert done.returncode == 1
+    assert f"(pipelines.E005) {name} must begin with file:// or s3://, not '/srv/images'." in done.stderr

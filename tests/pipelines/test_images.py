@@ -125,7 +125,18 @@ def test_a_folder_where_a_file_is_refuses(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "url", ["/srv/x", "file://x", "http://h/", "s3://", "memory://x", "file:///a/../etc", "simplecache::file:///x", ""]
+    "url",
+    [
+        "/srv/x",
+        "file://x",
+        "http://h/",
+        "s3://",
+        "memory://x",
+        "file:///a/../etc",
+        "file:///a/b::c",
+        "simplecache::file:///x",
+        "",
+    ],
 )
 def test_storage_addresses_that_are_not_used(url):
     with pytest.raises(errors.BadAddress, match="must"):

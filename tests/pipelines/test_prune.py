@@ -86,6 +86,18 @@ def test_all_results_of_a_run_stay_while_one_of_its_letters_waits():
     assert prune.prune_runs(KEEP) == 0
 
 
+def test_a_run_that_stays_keeps_all_of_its_results():
+    """It would show its first step as one that waits, and itself as running."""
+    early, late = result(), result(ago=timedelta(days=1))
+    run(early, late)
+    gone = result()
+    run(gone)
+    assert prune.prune_results(KEEP, dry_run=True) == 1
+    assert prune.prune_runs(KEEP) == 1
+    assert prune.prune_results(KEEP) == 1
+    assert left() == {early, late}
+
+
 @pytest.mark.parametrize("state", [Chord.State.WAITING, Chord.State.FAILED, Chord.State.DISPATCHING])
 def test_what_an_unfinished_chord_collects_stays_however_deep(state):
     first, nested, body = result(), result(), result()

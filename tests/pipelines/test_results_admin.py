@@ -81,3 +81,20 @@ def test_results_cannot_be_changed(admin_client):
     assert admin_client.post(f"{LIST}{made.pk}/delete/", {"post": "yes"}).status_code == 403
     assert admin_client.post(f"{LIST}{made.pk}/change/", {}).status_code == 405
     assert admin_client.get("/django_celery_results/groupresult/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "stored", [json.dumps("half a pair \ud800"), "[" * 2000 + "]" * 2000], ids=["surrogate", "nested too deeply"]
+)
+def test_a_value_that_no_page_could_hold_is_shown_all_the_same(admin_client, stored):
+    made = result(result=stored, task_args=json.dumps(["half a pair \ud800"]))
+    assert page(admin_client, made).status_code == 200
+    assert "half a pair \\ud800" in admin_client.get(LIST).text
+
+
+def test_a_run_that_returned_half_a_surrogate_pair_is_shown(admin_client):
+    task_id = result(result=json.dumps("half a pair \ud800"), task_args=json.dumps("(half a pair \ud800)")).task_id
+    tree = {"kind": "task", "task_id": task_id, "task": "shop.price", "label": "shop.price"}
+    run = Run.objects.create(pipeline="test-wide", tree=tree, result_id=task_id)
+    Step.objects.create(run=run, position=0, task_id=task_id, task_name="shop.price")
+    assert "half a pair \\ud800" in admin_client.get(f"/pipelines/run/{run.pk}/change/").text

@@ -1,8 +1,10 @@
 """`list_pipelines` and `run_pipeline` as real processes, with their exit codes."""
 
 import json
+from io import StringIO
 
 import pytest
+from django.core.management import call_command
 
 from pipelines.models import Run
 from tests.processes import manage
@@ -37,6 +39,13 @@ def test_waiting_says_it_in_json(worker):
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert (said["state"], said["result"], said["steps"]) == ("succeeded", [4, 8, 16], {"succeeded": 3})
+
+
+def test_what_may_be_secret_is_masked_in_json():
+    said = StringIO()
+    call_command("run_pipeline", "test-secret", param=[("password", "open sesame")], json=True, stdout=said)
+    assert "sesame" not in said.getvalue()
+    assert Run.objects.get().parameters == {"password": "open sesame"}
 
 
 def test_a_dead_step_is_named_and_is_exit_1(worker):

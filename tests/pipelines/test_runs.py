@@ -1,14 +1,19 @@
 """Runs on a real worker: started, followed, dead, replayed, cancelled."""
 
+import os
+import signal
 from datetime import timedelta
+from functools import partial
 
 import pytest
+from celery.signals import before_task_publish
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django_celery_results.models import TaskResult
 from kombu.exceptions import OperationalError
 
 from config.celery import app
+from config.embedded import Redis, free_port
 from deadletters.models import DeadLetter
 from deadletters.replay.replay import replay
 from pipelines import runs
@@ -106,6 +111,35 @@ def test_a_message_that_is_delivered_twice_starts_its_run_once(worker):
     assert run.problem
 
 
+def test_a_run_that_the_sweep_gave_up_while_it_was_sent_is_a_run_like_any_other(worker):
+    """As one that was recorded in a transaction which took minutes."""
+
+    def sweep(**_):
+        runs.sweep(timedelta(0))
+
+    before_task_publish.connect(sweep)
+    try:
+        run = runs.start("arithmetic", {"shape": "chain"})
+    finally:
+        before_task_publish.disconnect(sweep)
+    run.refresh_from_db()
+    assert run.problem == ""
+    assert ended(run).overall is Overall.SUCCEEDED
+
+
+def test_a_run_whose_sender_ended_before_it_could_note_the_sending_is_what_its_tasks_did(worker, admin_client):
+    run = runs.start("arithmetic", {"shape": "chain"})
+    ended(run)
+    Run.objects.update(sent_at=None)
+    runs.sweep(timedelta(0))
+    run.refresh_from_db()
+    assert run.problem
+    for progress in (runs.progress(run), runs.overview([run])[run.pk]):
+        assert progress.overall is Overall.SUCCEEDED
+    page = admin_client.get(f"/pipelines/run/{run.pk}/change/").content.decode()
+    assert "could not be sent" not in page
+
+
 def test_nothing_is_sent_before_the_commit(worker):
     with transaction.atomic():
         runs.start("arithmetic", {})
@@ -176,3 +210,21 @@ def test_progress_asks_as_many_questions_for_many_steps_as_for_few(worker):
         runs.overview([small, large])
     assert questions == [3, 3]
     assert len(captured) == 1
+
+
+@pytest.mark.timeout(120)
+def test_a_broker_that_hangs_cancels_nothing_and_holds_nobody(tmp_path, monkeypatch, admin_client):
+    run = runs.start("test-wide", {"number": 2, "queue": "nobody"})
+    redis = Redis(tmp_path / "redis", port=free_port(), password="secret")
+    redis.start()
+    pid = int((redis.folder / "pid").read_text())
+    monkeypatch.setattr(app, "connection_for_write", partial(app.connection_for_write, redis.url))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        page = admin_client.post(f"/pipelines/run/{run.pk}/cancel/", follow=True)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        redis.stop()
+    assert "The broker does not answer, so nothing was cancelled." in page.text
+    run.refresh_from_db()
+    assert run.cancelled_at is None

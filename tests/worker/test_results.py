@@ -70,6 +70,19 @@ def test_a_restart_of_postgresql_loses_and_mixes_no_result(other_database, tmp_p
         worker.stop()
 
 
+def test_a_success_in_a_pool_of_threads_waits_for_postgresql_too(other_database, tmp_path):
+    worker = Worker(tmp_path, "--pool", "threads", queue="threads", DATABASE_URL=other_database.url)
+    try:
+        slow = {sleep.apply_async([2], queue="threads").id: 2 for _ in range(2)}
+        eventually(lambda: worker.output.count("tests.sleep") >= 2)
+        other_database.stop()
+        time.sleep(5)
+        other_database.start()
+        assert eventually(lambda: (rows := _successes(other_database)) and len(rows) == 2 and rows) == slow
+    finally:
+        worker.stop()
+
+
 def _successes(server):
     with psycopg.connect(server.url) as connection:
         rows = connection.execute(

@@ -9,10 +9,12 @@ import uuid
 import pytest
 import redis
 from celery import chain
+from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from config.embedded import Redis, free_port, new_password
 from deadletters.models import Cause, DeadLetter
+from pipelines.models import Run, Step
 from tests import tasks
 from tests.processes import Worker, eventually
 from tests.rabbitmq import publishing_to
@@ -50,6 +52,25 @@ def runs(log):
 def unsettled(broker):
     with redis.Redis.from_url(broker.url) as client:
         return client.hlen("unacked") + client.zcard("unacked_index") + client.llen("default")
+
+
+def test_a_worker_that_has_its_redis_back_knows_what_was_cancelled_meanwhile(busy_worker, broker):
+    """A cancellation is told to those who listen just now."""
+    step = str(uuid.uuid4())
+    tree = {"kind": "task", "task_id": step, "task": "tests.echo", "label": "tests.echo"}
+    before = busy_worker.output.count("Connected to")
+    broker.stop()
+    busy_worker.wait_for("Connection to broker lost")
+    run = Run.objects.create(pipeline="test", tree=tree, result_id=step, cancelled_at=timezone.now())
+    Step.objects.create(run=run, position=0, task_id=step, task_name="tests.echo")
+    broker.start()
+    eventually(lambda: busy_worker.output.count("Connected to") > before)
+    tasks.add.delay(1, 2).get(timeout=60)  # it works again
+    tasks.echo.apply_async([1], task_id=step)
+    assert (
+        eventually(lambda: TaskResult.objects.filter(task_id=step).exclude(status="PENDING").first()).status
+        == "REVOKED"
+    )
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])

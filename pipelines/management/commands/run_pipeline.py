@@ -1,7 +1,6 @@
 """`manage.py run_pipeline`."""
 
 import argparse
-import json
 import math
 from typing import Any
 
@@ -10,11 +9,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.urls import reverse
 
 from deadletters.models import DeadLetter
+from deadletters.secrets.redact import redactor
 from pipelines import registry, runs
 from pipelines.graph import NotACanvas
 from pipelines.models import Run
 from pipelines.runs import Progress
 from pipelines.states import LABELS, Overall, State
+from pipelines.words import as_json
 
 EPILOG = """examples:
   manage.py run_pipeline arithmetic --wait
@@ -68,9 +69,7 @@ class Command(BaseCommand):
             return
         progress = self._follow(run, options)
         returned = runs.result(run) if progress.overall is Overall.SUCCEEDED else None
-        self._say(
-            run, options, json.dumps(returned, indent=2, ensure_ascii=False), progress=progress, returned=returned
-        )
+        self._say(run, options, as_json(returned), progress=progress, returned=returned)
         if progress.overall is not Overall.SUCCEEDED:
             raise CommandError(_failure(run, progress), returncode=1)
 
@@ -100,11 +99,11 @@ class Command(BaseCommand):
             if progress is None or progress.overall is Overall.SUCCEEDED:
                 self.stdout.write(text)
             return
-        said: dict[str, object] = {"run": str(run.pk), "pipeline": run.pipeline, "parameters": run.parameters, "url": _address(run)}  # fmt: skip
+        said: dict[str, object] = {"run": str(run.pk), "pipeline": run.pipeline, "parameters": redactor().value(run.parameters), "url": _address(run)}  # fmt: skip
         if progress is not None:
             said |= {"state": progress.overall.value, "steps": {state.value: n for state, n in progress.counts.items()}}
             said["result"] = returned
-        self.stdout.write(json.dumps(said, indent=2, ensure_ascii=False))
+        self.stdout.write(as_json(said))
 
 
 def _start(name: str, pairs: list[tuple[str, str]]) -> Run:
