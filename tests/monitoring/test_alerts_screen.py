@@ -1,8 +1,10 @@
 """What was sent to whom, what did not arrive, and what is held back."""
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from django.contrib.auth.models import Permission
 from django.core import mail
+from django.core.mail.backends.base import BaseEmailBackend
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -22,6 +24,32 @@ NOTICE = Notice(subject="Dead letter: shop.charge", text="…")
 def boss(client, admin_user):
     client.force_login(admin_user)
     return client
+
+
+class SlowBackend(BaseEmailBackend):
+    """A mail server that drips until Celery loses its patience."""
+
+    def send_messages(self, email_messages):  # noqa: ARG002  (Django's signature)
+        raise SoftTimeLimitExceeded
+
+
+class BrokenBackend(BaseEmailBackend):
+    def send_messages(self, email_messages):  # noqa: ARG002  (Django's signature)
+        raise LookupError("smtp://user:secret-part@mail.example.com")
+
+
+@pytest.mark.parametrize(
+    ("backend", "raised", "outcome"), [(SlowBackend, NotDeliveredYet, "late"), (BrokenBackend, LookupError, "refused")]
+)
+def test_what_failed_in_a_way_that_no_channel_knows_was_not_sent(settings, backend, raised, outcome):
+    settings.ADMINS = [("ana", "ana@example.com")]
+    settings.EMAIL_BACKEND = f"{__name__}.{backend.__name__}"
+    with pytest.raises(raised):
+        deliveries.send("mail", NOTICE)
+    told = Delivery.objects.get()
+    assert told.outcome == outcome
+    assert told.problem
+    assert "secret-part" not in told.problem
 
 
 def test_each_notice_leaves_a_line_that_says_what_came_of_it(settings, letter, boss):
