@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from deadletters.models import DeadLetter, Event, State
 from deadletters.prune import Retention, prune_letters
+from deadletters.replay.discard import discard, restore
 from monitoring import retention
 from tests.deadletters.letters import letter
 from tests.processes import manage
@@ -49,6 +50,28 @@ def test_finished_letters_go_by_age_and_waiting_ones_stay():
     assert prune_letters(keep) == {State.RESOLVED: 1, State.DISCARDED: 1}
     assert left() == ["discarded", "open", "open", "replaying", "replaying", "resolved"]
     assert Event.objects.count() == 6
+
+
+def test_age_counts_from_the_last_thing_that_happened_to_a_letter():
+    given_up, restored, spare = old(State.OPEN), old(State.DISCARDED), old(State.DISCARDED)
+    discard(given_up, by=None, reason="a mistake")
+    restore(restored, by=None)
+    keep = dict.fromkeys((State.DISCARDED, State.OPEN), DAYS_90)
+    assert prune_letters(keep, dry_run=True) == {State.DISCARDED: 1, State.OPEN: 0}
+    assert prune_letters(keep) == {State.DISCARDED: 1, State.OPEN: 0}
+    assert set(DeadLetter.objects.values_list("pk", flat=True)) == {given_up.pk, restored.pk}
+    Event.objects.update(at=timezone.now() - timedelta(days=91))
+    assert prune_letters(keep) == {State.DISCARDED: 1, State.OPEN: 1}
+    assert spare.pk not in DeadLetter.objects.values_list("pk", flat=True)
+
+
+def test_what_is_too_many_goes_whatever_happened_to_it():
+    many(3, State.DISCARDED)
+    oldest = letter(died_at=timezone.now() - OLD - timedelta(minutes=1))
+    discard(oldest, by=None, reason="a mistake")
+    keep = {State.DISCARDED: Retention(number=2, age=timedelta(days=101))}
+    assert prune_letters(keep) == {State.DISCARDED: 2}
+    assert set(DeadLetter.objects.values_list("task_id", flat=True)) == {"task-1", "task-2"}
 
 
 def test_of_too_many_the_newest_stay():
