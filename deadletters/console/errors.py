@@ -149,6 +149,7 @@ class ErrorPage:
     """What the page of one error shows besides its row."""
 
     open: Count
+    message: str
     newest: list[DeadLetter]
     acts: list[Act]
     hourly: tuple[int, ...]
@@ -157,9 +158,14 @@ class ErrorPage:
 def error_page(group: ErrorGroup) -> ErrorPage:
     """Read it."""
     letters = DeadLetter.objects.filter(fingerprint=group.fingerprint)
+    newest = list(letters.defer("body", "headers", "properties", "sealed", "traceback")[:10])
+    # Masked when they were stored; once more for names that are secret only since then.
+    for letter in newest:
+        letter.exception_message = redactor().text(letter.exception_message)
     return ErrorPage(
         open=count(letters.open()),
-        newest=list(letters.defer("body", "headers", "properties", "sealed", "traceback")[:10]),
+        message=redactor().text(group.message),
+        newest=newest,
         acts=list(Act.objects.filter(fingerprint=group.fingerprint)[:50]),
         hourly=_hourly([group.fingerprint])[group.fingerprint],
     )
