@@ -70,6 +70,9 @@ def alert(dead_letter: DeadLetter, *, counted: bool = False) -> bool:
     }
     held_back = _claim(key)
     if held_back is None:
+        if not counted:
+            with connection.cursor() as cursor:
+                cursor.execute(HOLD_BACK, key)
         return False
     return _send(key, [(name, (dead_letter.pk, max(0, held_back - counted))) for name in channels])
 
@@ -116,7 +119,7 @@ def _channels() -> list[str]:
 def tell(what: str, notice: Notice) -> bool:
     """Tell every configured channel of something that is no letter, at most once in ALERT_EVERY seconds; returns whether it was told."""
     channels = _channels()
-    key: dict[str, Any] = {"fingerprint": what, "every": timedelta(seconds=settings.ALERT_EVERY), "untold": 1}
+    key: dict[str, Any] = {"fingerprint": what, "every": timedelta(seconds=settings.ALERT_EVERY), "untold": 0}
     if not channels or _claim(key) is None:
         return False
     return _send(key, [(TELL, (name, notice.subject, notice.text, notice.link)) for name in channels])
@@ -193,8 +196,5 @@ def _claim(key: dict[str, Any]) -> int | None:
     """How many were held back before this one, or None: somebody has just spoken of this error."""
     with connection.cursor() as cursor:
         cursor.execute(CLAIM, key)
-        if row := cursor.fetchone():
-            told: int = row[0]
-            return told
-        cursor.execute(HOLD_BACK, key)
-    return None
+        row = cursor.fetchone()
+    return row[0] if row else None

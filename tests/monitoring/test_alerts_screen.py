@@ -10,7 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from config.embedded import free_port
-from monitoring import alerts, deliveries
+from deadletters.models import Cause
+from monitoring import alerts, deliveries, watchdog
 from monitoring.models import Alert, Delivery
 from monitoring.notice import NotDelivered, NotDeliveredYet, Notice
 
@@ -97,6 +98,21 @@ def test_what_is_held_back_is_told_with_its_error(boss, letter):
     assert "1,234" in page
     assert "ReadTimeout" in page
     assert "e" * 32 not in page
+
+
+def test_what_is_held_back_are_deaths_and_leads_to_their_letters(settings, letter, boss):
+    settings.ADMINS = [("ana", "ana@example.com")]
+    died = letter(fingerprint="", cause=Cause.UNDECODABLE, exception_type="", task_name="")
+    Alert.objects.create(fingerprint="undecodable", last_sent_at=timezone.now(), held_back=0)
+    assert not alerts.alert(died)
+    # What is told of again and again is no death of anything.
+    Alert.objects.create(fingerprint=watchdog.KEY, last_sent_at=timezone.now(), held_back=0)
+    assert not alerts.tell(watchdog.KEY, NOTICE)
+    page = boss.get(LIST).text
+    assert watchdog.KEY not in page
+    link = "/deadletters/deadletter/?state=all&amp;cause=undecodable"
+    assert f'href="{link}">Undecodable</a>' in page
+    assert boss.get(link.replace("&amp;", "&")).context["cl"].result_count == 1
 
 
 def test_the_empty_screen_says_what_to_do(boss, settings):
