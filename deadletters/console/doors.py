@@ -34,7 +34,7 @@ def by(request: HttpRequest) -> User:
 
 
 def written(request: HttpRequest, name: str = "reason") -> str:
-    """What the person wrote: the reason, a note. Without NUL, which PostgreSQL does not take."""
+    """What stands in a field of the form: the reason, a note, a name. Without NUL, which PostgreSQL does not take."""
     return request.POST.get(name, "").replace("\x00", "")
 
 
@@ -54,9 +54,9 @@ def do(request: HttpRequest, verb: Callable[[], object], done: str) -> HttpRespo
     return back(request)
 
 
-def back(request: HttpRequest) -> HttpResponseRedirect:
-    """To the page that the button was on; never to another site."""
-    url = request.POST.get("next", "")
+def back(request: HttpRequest, otherwise: str = CHANGELIST) -> HttpResponseRedirect:
+    """To the page that the button was on, or the one named `otherwise`; never to another site."""
+    url = written(request, "next")
     if not url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure()):
-        url = reverse(CHANGELIST)
+        url = reverse(otherwise)
     return HttpResponseRedirect(url)

@@ -123,7 +123,7 @@ def parse(letter: DeadLetter, posted: Mapping[str, str]) -> Edit:
     except RecursionError:
         raise BadEdit("args", _("The arguments are nested too deeply.")) from None
     delay = posted.get("delay", "").strip() or "0"
-    if not delay.isdecimal() or int(delay) > LONGEST_DELAY:
+    if not delay.isdecimal() or len(delay) > 9 or int(delay) > LONGEST_DELAY:
         raise BadEdit("delay", _("A delay is a number of seconds from 0 to %d.") % LONGEST_DELAY)
     return Edit(args=args, kwargs=kwargs, queue=posted.get("queue", "").strip() or letter.queue, delay=int(delay))
 
