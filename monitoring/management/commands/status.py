@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils.translation import gettext as _
 
+from deadletters.management.selecting import printable
 from monitoring import dashboard, tiles
 
 EXAMPLES = """examples:
@@ -61,7 +62,7 @@ class Command(BaseCommand):
             lines += [
                 f"{tiles.age(figures.at - since):>8}  {_('late')}  {schedule.name}" for schedule, since in figures.late
             ]
-            text = "\n".join([*lines, *(f"! {trouble}" for trouble in troubles)])
+            text = printable("\n".join([*lines, *(f"! {trouble}" for trouble in troubles)]))
             if watching and self.stdout.isatty():
                 text = CLEAR + text
         self.stdout.write(text)
