@@ -210,6 +210,19 @@ def test_an_edit_is_replayed_and_the_original_kept(admin_client, admin_user):
     assert "Edited and replayed" in page
 
 
+def test_the_form_of_an_edit_does_not_tell_the_default_of_a_secret_parameter(admin_client):
+    def login(user, password="hunter2", *, token=None, tries=3):
+        pass
+
+    current_app.task(login, name="tests.login")
+    try:
+        made = letter(0, task_name="tests.login", body=b'[["ana"], {}, {}]')
+        form = admin_client.get(f"{LIST}{made.pk}/edit/").context["form"]
+    finally:
+        current_app.tasks.unregister("tests.login")
+    assert [field.hint for field in form.fields] == ["", "default ••••", "default None", "default 3"]
+
+
 def test_an_edit_without_a_form_is_json_only(admin_client):
     made = letter(0, task_name="not.known.here", body=b'[["2026-11-26"], {}, {}]')
     page = admin_client.get(f"{LIST}{made.pk}/edit/").text
