@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.checks import run_checks
+from django.db import connection
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from django_celery_results.models import TaskResult
@@ -78,6 +79,8 @@ def test_a_deployment_that_tells_nobody_is_warned_of(settings):
 
 
 def test_status_looks_again_until_it_is_stopped(letter, tmp_path):
+    connection.ensure_connection()
+    began = timezone.now()
     watching = Process(
         "manage.py",
         "status",
@@ -91,10 +94,20 @@ def test_status_looks_again_until_it_is_stopped(letter, tmp_path):
         watching.wait_for('"open": 0')
         letter()
         watching.wait_for('"open": 1')
+        # What a restart of PostgreSQL does to whoever watches.
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name = 'redeliver' AND backend_start > %s",
+                [began],
+            )
+            assert cursor.rowcount == 1
+        letter()
+        watching.wait_for('"open": 2')
     finally:
         assert watching.stop(signal.SIGINT) == 1
     looks = [json.loads(line) for line in watching.output.splitlines() if line.startswith("{")]
-    assert [looks[0]["open"], looks[-1]["open"]] == [0, 1]
+    assert [looks[0]["open"], looks[-1]["open"]] == [0, 2]
 
 
 @pytest.mark.parametrize("seconds", ["0", "soon", "-3"])
