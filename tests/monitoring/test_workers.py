@@ -1,11 +1,14 @@
 """Who answers, whatever it answers."""
 
+import re
 import threading
 from contextlib import contextmanager
 
+import pytest
 from celery import current_app
 
 from monitoring import workers
+from monitoring.models import PausedQueue
 from tests.processes import eventually
 
 
@@ -42,3 +45,12 @@ def test_a_worker_that_cannot_tell_what_it_does_is_alive():
         # Redis tells nobody of a question that was asked before he listened.
         (odd,) = eventually(lambda: [member for member in workers.members() if member.name == "odd@host"])
     assert (odd.queues, odd.running, odd.slots, odd.finished) == ((), (), None, None)
+
+
+@pytest.mark.django_db
+def test_each_button_of_the_screen_has_a_name_of_its_own(admin_client):
+    """A poll gives the focus back to the button that had it: to another queue's it must not go."""
+    for name in ("本番", "検証", "a b", "a-b"):
+        PausedQueue.objects.create(name=name, by="ana")
+    ids = re.findall(r'<button[^>]* id="(resume-[^"]+)"', admin_client.get("/workers/").text)
+    assert len(ids) == len(set(ids)) == 4
