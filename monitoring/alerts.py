@@ -36,7 +36,11 @@ CLAIM = """
         -- An error that was resolved and is back is news, however short ago the last alert was.
         OR EXISTS (SELECT FROM deadletters_errorgroup error
                     WHERE error.fingerprint = alert.fingerprint AND error.state = 'regressed' AND error.changed_at > alert.last_sent_at)
-    RETURNING told
+    RETURNING told, (
+        SELECT count(*) FROM (
+            SELECT FROM monitoring_alert lately WHERE lately.last_sent_at > statement_timestamp() - %(every)s LIMIT %(most)s
+        ) AS capped
+    )
 """
 HOLD_BACK = "UPDATE monitoring_alert SET held_back = held_back + 1 WHERE fingerprint = %(fingerprint)s"
 # Nobody could be told: the claim goes back, so that the next death speaks for this one too.
@@ -49,8 +53,9 @@ GIVE_BACK = """
 
 # An announcement that has not come after so long was lost with its worker; of one that is older than that nobody waits for news.
 LOST_AFTER, NEWS = timedelta(minutes=2), timedelta(hours=1)
-# The heartbeat tells so many at once.
-AT_ONCE = 20
+# The heartbeat tells so many at once; and so many different errors are told of one by one within ALERT_EVERY.
+AT_ONCE = MOST = 20
+MANY = "many errors"
 
 
 def alert(dead_letter: DeadLetter, *, counted: bool = False) -> bool:
@@ -63,17 +68,17 @@ def alert(dead_letter: DeadLetter, *, counted: bool = False) -> bool:
     if not channels or dead_letter.task_name in {*CHANNELS, TELL}:
         return False
     # Letters without a fingerprint never became a task; their cause groups them well enough.
-    key: dict[str, Any] = {
-        "fingerprint": dead_letter.fingerprint or dead_letter.cause,
-        "every": timedelta(seconds=settings.ALERT_EVERY),
-        "untold": 0 if counted else 1,
-    }
-    held_back = _claim(key)
-    if held_back is None:
+    key = _key(dead_letter.fingerprint or dead_letter.cause, untold=0 if counted else 1)
+    claimed = _claim(key)
+    if claimed is None:
         if not counted:
             with connection.cursor() as cursor:
                 cursor.execute(HOLD_BACK, key)
         return False
+    held_back, lately = claimed
+    if lately >= MOST:
+        # A bad deploy, or messages that have nothing in common: thousands of alerts would be read by nobody.
+        return tell(MANY, _of_many())
     return _send(key, [(name, (dead_letter.pk, max(0, held_back - counted))) for name in channels])
 
 
@@ -119,7 +124,7 @@ def _channels() -> list[str]:
 def tell(what: str, notice: Notice) -> bool:
     """Tell every configured channel of something that is no letter, at most once in ALERT_EVERY seconds; returns whether it was told."""
     channels = _channels()
-    key: dict[str, Any] = {"fingerprint": what, "every": timedelta(seconds=settings.ALERT_EVERY), "untold": 0}
+    key = _key(what)
     if not channels or _claim(key) is None:
         return False
     return _send(key, [(TELL, (name, notice.subject, notice.text, notice.link)) for name in channels])
@@ -192,9 +197,28 @@ def link(view: str, *arguments: object) -> str:
     return f"{settings.SITE_URL}{reverse(f'admin:{view}', args=arguments)}"
 
 
-def _claim(key: dict[str, Any]) -> int | None:
-    """How many were held back before this one, or None: somebody has just spoken of this error."""
+def _of_many() -> Notice:
+    return Notice(
+        subject=_("Many different errors at once"),
+        text=_("%(number)d were told of one by one within %(seconds)d s; the others are in the list.")
+        % {"number": MOST, "seconds": settings.ALERT_EVERY},
+        link=link("deadletters_deadletter_by_error"),
+    )
+
+
+def _key(what: str, *, untold: int = 0) -> dict[str, Any]:
+    """What the statements above ask for. `untold`: deaths that are not counted yet."""
+    return {
+        "fingerprint": what,
+        "every": timedelta(seconds=settings.ALERT_EVERY),
+        "most": MOST,
+        "untold": untold,
+    }
+
+
+def _claim(key: dict[str, Any]) -> tuple[int, int] | None:
+    """How many were held back before this one, and how many other errors were told of lately; None: this one just was."""
     with connection.cursor() as cursor:
         cursor.execute(CLAIM, key)
-        row = cursor.fetchone()
-    return row[0] if row else None
+        row: tuple[int, int] | None = cursor.fetchone()
+    return row

@@ -206,6 +206,20 @@ def test_a_death_whose_announcement_was_lost_with_its_worker_is_told_of(letter, 
     assert alerts.catch_up() == 0
 
 
+def test_of_very_many_errors_at_once_some_are_told_of_and_that_there_are_more(letter, told):
+    many = [letter(fingerprint=f"{number:032}") for number in range(60)]
+    assert sum(alerts.alert(died) for died in many) == alerts.MOST + 1
+    names, arguments = zip(*told(), strict=True)
+    assert names.count(TASKS[0]) == names.count(TASKS[1]) == alerts.MOST
+    assert names.count(alerts.TELL) == len(TASKS)
+    assert arguments[-1][1] == "Many different errors at once"
+    assert arguments[-1][3].endswith("/deadletters/deadletter/by-error/")
+    assert alerts.catch_up() == 0
+    _later(301)
+    assert alerts.alert(many[0])
+    assert told() == [(name, [many[0].pk, 0]) for name in TASKS]
+
+
 def test_nobody_is_told_of_what_is_not_open_any_more(letter, told, settings):
     died = letter()
     for _ in range(2):
