@@ -1,7 +1,9 @@
 """What the console's pages of this room share: who acts, from where, what is said, and where to go afterwards."""
 
 from collections.abc import Callable
+from ipaddress import ip_address
 
+from django.conf import settings
 from django.contrib import messages  # noqa: TID251  (this module is a part of the admin's door)
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -40,7 +42,18 @@ def written(request: HttpRequest, name: str = "reason") -> str:
 
 def origin(request: HttpRequest) -> str:
     """Where the act came from, for the audit trail."""
-    return f"{request.path} ({request.META.get('REMOTE_ADDR', '?')})"
+    address = request.META.get("REMOTE_ADDR") or "?"
+    # The proxy that is trusted to say "https" is trusted with the address of its caller, too: the last one, for whoever calls may write others.
+    if settings.SECURE_PROXY_SSL_HEADER and (told := request.headers.get("X-Forwarded-For")):
+        address = _address(told.rpartition(",")[2].strip()) or address
+    return f"{request.path} ({address})"
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return ""
 
 
 def do(request: HttpRequest, verb: Callable[[], object], done: str) -> HttpResponse:
