@@ -8,7 +8,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from monitoring.channels import mail, slack
-from monitoring.models import Delivery
+from monitoring.models import Alert, Delivery
 from monitoring.notice import NotDelivered, NotDeliveredYet, Notice
 
 logger = logging.getLogger(__name__)
@@ -55,5 +55,7 @@ def send(
 
 
 def prune() -> int:
-    """Delete rows that are older than KEPT; returns how many."""
-    return Delivery.objects.filter(at__lt=timezone.now() - KEPT).delete()[0]
+    """Delete rows that are older than KEPT, of what was sent and of when which error was spoken of; returns how many."""
+    before = timezone.now() - KEPT
+    rows = (Delivery.objects.filter(at__lt=before), Alert.objects.filter(last_sent_at__lt=before))
+    return sum(old.delete()[0] for old in rows)

@@ -157,4 +157,6 @@ def test_old_lines_go(boss):
     now = timezone.now()
     for age in (deliveries.KEPT * 2, deliveries.KEPT / 2):
         Delivery.objects.create(at=now - age, channel="mail", subject="s", outcome="sent")
-    assert deliveries.prune() == 1
+        Alert.objects.create(fingerprint=str(age), last_sent_at=now - age)
+    assert deliveries.prune() == 2
+    assert (Delivery.objects.count(), Alert.objects.count()) == (1, 1)

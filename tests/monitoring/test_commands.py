@@ -30,6 +30,7 @@ def test_prune_tells_first_and_then_deletes(old):
     expected = {
         "dead_letters": 1,
         "open_dead_letters": 0,
+        "errors": 0,
         "runs": 0,
         "chords": 0,
         "results": 1,
@@ -43,7 +44,7 @@ def test_prune_tells_first_and_then_deletes(old):
     assert json.loads(manage("prune", "--json").stdout) == {**expected, "dry_run": False}
     again = manage("prune")
     assert again.returncode == 0
-    assert again.stdout.startswith("Deleted 0 dead letters, 0 runs")
+    assert again.stdout.startswith("Deleted 0 dead letters, 0 errors, 0 runs")
     assert TaskResult.objects.count() == 1
 
 
