@@ -232,6 +232,16 @@ def test_no_secret_is_in_a_line_of_the_log():
     assert record.args == ("hunter2",)
 
 
+def test_what_somebody_sent_writes_no_line_of_its_own():
+    formatter = RedactingFormatter("config.logging.ConsoleFormatter", fmt="%(message)s")
+    forged = "a\n12:00:01 CRITICAL all is lost\r\x1b[2J\u2028"
+    record = logging.makeLogRecord({"msg": "dead_letter.captured", "task_id": forged, "letter_task": forged})
+    line = formatter.format(record)
+    assert len(line.splitlines()) == 1
+    assert r"a\n12:00:01 CRITICAL" in line
+    assert "\x1b" not in line
+
+
 def test_each_run_of_a_task_has_secrets_of_its_own():
     """A retry and what takes a task's place have its id, and may have other arguments."""
     formatter = RedactingFormatter("config.logging.ConsoleFormatter", fmt="%(message)s")
