@@ -2,9 +2,12 @@
 
 import logging
 import logging.config
+import re
 from typing import Any
 
 from celery import current_task
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class TaskFilter(logging.Filter):
@@ -25,11 +28,18 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, with `extra` as key=value behind the message."""
-        extra = " ".join(f"{key}={value}" for key, value in record.__dict__.items() if key not in self.STANDARD)
+        extra = " ".join(
+            f"{key}={_one_line(str(value))}" for key, value in record.__dict__.items() if key not in self.STANDARD
+        )
         line = super().format(record)
         head, newline, rest = line.partition("\n")
-        task = f" [{record.__dict__['task_id']}]" if record.__dict__.get("task_id") else ""
+        task = f" [{_one_line(str(record.__dict__['task_id']))}]" if record.__dict__.get("task_id") else ""
         return f"{head}{' ' + extra if extra else ''}{task}{newline}{rest}"
+
+
+def _one_line(text: str) -> str:
+    """`text` with control characters as visible escapes: the name of a task that somebody sent must not write lines of its own."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def configure(options: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from deadletters.console import act_admin, redrive_admin  # noqa: F401  (they register theirs)
-from deadletters.console.dialog import asked
+from deadletters.console.dialog import asked, letter_number
 from deadletters.console.doors import REFUSALS, by, origin, written
 from deadletters.console.error_admin import ErrorViews
 from deadletters.console.errors import count_open_errors
@@ -168,8 +168,8 @@ class DeadLetterAdmin(LetterViews, ErrorViews):
     @admin.action(description=gettext_lazy("Discard selected"), permissions=["discard"])
     def discard_letters(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> HttpResponse | None:
         """Ask for the reason on a page of its own, then give up on the ticked letters."""
-        if (upto := request.POST.get("upto", "")).isdecimal():
-            letters = letters.filter(pk__lte=int(upto))  # "all that match" are those that the person was told of
+        if (upto := letter_number(request.POST.get("upto", ""))) is not None:
+            letters = letters.filter(pk__lte=upto)  # "all that match" are those that the person was told of
         # A replay that is under way is given up on its own page, with open eyes.
         letters = letters.filter(state=State.OPEN)
         if "reason" in request.POST:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from deadletters.console.listing import BigTableAdmin, age_filter, value_filter
-from deadletters.models import DeadLetter
+from deadletters.models import Cause, DeadLetter
 from deadletters.search import SHORTEST
 from monitoring import deliveries
 from monitoring.models import Alert, Delivery
@@ -99,7 +99,10 @@ class DeliveryAdmin(BigTableAdmin):
 
 
 def held_back() -> list[Any]:
-    """The errors with the most deaths since their last alert: {fingerprint, held_back, last_sent_at, exception, task}."""
+    """The errors with the most deaths since their last alert: {fingerprint, held_back, last_sent_at, exception, task, cause}.
+
+    Letters without a fingerprint are counted under their `cause`, which is then there in words; else it is "".
+    """
     newest = DeadLetter.objects.filter(fingerprint=OuterRef("fingerprint")).order_by("state", "-died_at")
     rows = (
         Alert.objects.filter(held_back__gt=0)
@@ -108,4 +111,6 @@ def held_back() -> list[Any]:
         )
         .order_by(F("held_back").desc())
     )
-    return list(rows.values("fingerprint", "held_back", "last_sent_at", "exception", "task")[:HELD_BACK])
+    causes = dict(Cause.choices)
+    shown = rows.values("fingerprint", "held_back", "last_sent_at", "exception", "task")[:HELD_BACK]
+    return [{**row, "cause": causes.get(row["fingerprint"], "")} for row in shown]

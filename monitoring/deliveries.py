@@ -3,11 +3,12 @@
 import logging
 from datetime import timedelta
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError
 from django.utils import timezone
 
 from monitoring.channels import mail, slack
-from monitoring.models import Delivery
+from monitoring.models import Alert, Delivery
 from monitoring.notice import NotDelivered, NotDeliveredYet, Notice
 
 logger = logging.getLogger(__name__)
@@ -27,11 +28,21 @@ def send(
     outcome, problem = Delivery.Outcome.SENT, ""
     try:
         CHANNELS[channel].send(notice)
+    except SoftTimeLimitExceeded:
+        # A server that answers one byte at a time keeps within the channel's own limits.
+        outcome, problem = Delivery.Outcome.LATE, "It took longer than the task may."
+        raise NotDeliveredYet(problem) from None
     except NotDelivered as refusal:
         outcome, problem = Delivery.Outcome.REFUSED, str(refusal)
         raise
     except NotDeliveredYet as absence:
         outcome, problem = Delivery.Outcome.LATE, str(absence)
+        raise
+    except Exception as bug:
+        outcome, problem = (
+            Delivery.Outcome.REFUSED,
+            type(bug).__name__,
+        )  # its words might repeat an address that is secret
         raise
     finally:
         try:
@@ -44,5 +55,7 @@ def send(
 
 
 def prune() -> int:
-    """Delete rows that are older than KEPT; returns how many."""
-    return Delivery.objects.filter(at__lt=timezone.now() - KEPT).delete()[0]
+    """Delete rows that are older than KEPT, of what was sent and of when which error was spoken of; returns how many."""
+    before = timezone.now() - KEPT
+    rows = (Delivery.objects.filter(at__lt=before), Alert.objects.filter(last_sent_at__lt=before))
+    return sum(old.delete()[0] for old in rows)

@@ -8,7 +8,7 @@ from typing import Any
 import celery
 import django
 from celery import states
-from django.db import DatabaseError
+from django.db import Error
 from django.db.models import Count, QuerySet
 from django.utils import timezone
 from django_celery_results.models import TaskResult
@@ -43,7 +43,7 @@ class StoreCollector:
         )
         yield _build_info()
         parts: tuple[tuple[str, Callable[[], Iterable[Metric]], type[Exception]], ...] = (
-            ("database", _database, DatabaseError),
+            ("database", _database, Error),
             ("broker", _broker, BrokerAway),
             ("spool", _spool, SpoolError),
         )
@@ -137,12 +137,11 @@ def _schedules(now: datetime) -> Iterator[Metric]:
 
 def _broker() -> Iterator[Metric]:
     yield GaugeMetricFamily("redeliver_workers", "Workers that answered a ping.", value=len(workers.alive().alive))
-    yield _by(
-        "redeliver_queue_depth",
-        "Messages that wait in a queue.",
-        "queue",
-        {queue.name: queue.waiting for queue in queues.queues()},
-    )
+    try:
+        waiting = {queue.name: queue.waiting for queue in queues.queues()}
+    except Error:  # which queues there are is known by the schedules, too; that the database is away is told above
+        return
+    yield _by("redeliver_queue_depth", "Messages that wait in a queue.", "queue", waiting)
 
 
 def _spool() -> Iterator[Metric]:

@@ -121,12 +121,16 @@ def close(now: datetime | None = None, *, at_most: timedelta | None = None) -> b
     since, until = _next(now), _minute(now - CLOSED_AFTER)
     if since >= until:
         return True
-    stop = min(until, since + at_most) if at_most else until
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
-        if not cursor.fetchone()[0]:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s), statement_timestamp()", [_LOCK])
+        free, clock = cursor.fetchone()
+        if not free:
             return False
-        cursor.execute(_CLOSE, {"since": since, "until": stop})
+        # A machine whose clock is ahead must not close what has only begun: it would stay empty.
+        until = min(until, _minute(clock - CLOSED_AFTER))
+        stop = min(until, since + at_most) if at_most else until
+        if since < stop:
+            cursor.execute(_CLOSE, {"since": since, "until": stop})
     return stop == until
 
 

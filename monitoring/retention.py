@@ -9,7 +9,7 @@ from django.conf import settings
 
 from deadletters.audit import prune_acts
 from deadletters.models import State
-from deadletters.prune import Retention, prune_letters
+from deadletters.prune import Retention, prune_errors, prune_letters
 from pipelines.prune import prune_chords, prune_results, prune_runs
 from pipelines.storage import prune_files
 from schedules.prune import prune_occurrences
@@ -28,6 +28,8 @@ class Pruned:
     dead_letters: int
     # Never, unless DEADLETTERS_RETENTION_DAYS or _COUNT names `open`.
     open_dead_letters: int
+    # Those that no letter is left of.
+    errors: int
     runs: int
     chords: int
     results: int
@@ -63,6 +65,7 @@ def prune(days: int | None = None, *, dry_run: bool = False, tell: Tell = lambda
     pruned = Pruned(
         open_dead_letters=letters.pop(State.OPEN, 0),
         dead_letters=sum(letters.values()),
+        errors=prune_errors(older_than, dry_run=dry_run),
         runs=prune_runs(older_than, dry_run=dry_run, tell=lambda gone: tell("runs", gone)),
         chords=prune_chords(older_than, dry_run=dry_run, tell=lambda gone: tell("chords", gone)),
         results=prune_results(older_than, dry_run=dry_run, tell=lambda gone: tell("results", gone)),

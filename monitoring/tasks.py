@@ -45,8 +45,9 @@ def tell(channel: str, subject: str, text: str, link: str) -> None:
 
 @shared_task(name="monitoring.heartbeat", soft_time_limit=30, time_limit=40)
 def heartbeat() -> str:
-    """Record that beat, the broker, a worker and the database work together, and count the minutes that are over."""
+    """Record that beat, the broker, a worker and the database work together, tell what nobody was told of, count the minutes that are over."""
     at = heartbeats.record()
+    alerts.catch_up()
     dashboard.take_sample()
     minutes.close_all(COUNTING_SECONDS)
     minutes.prune()

@@ -1,6 +1,6 @@
 """The first row of the dashboard, and what is wrong right now: figures -> words; pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -42,21 +42,21 @@ def tiles(figures: Figures) -> list[Tile]:
     ]  # fmt: skip
 
 
-def troubles(figures: Figures) -> list[str]:
-    """What is wrong right now, a sentence each with what to do; empty when all is well."""
+def troubles(figures: Figures, may: Callable[[str], bool] = lambda _permission: True) -> list[str]:
+    """What is wrong right now, a sentence each with what to do; empty when all is well. Nothing is named that the reader may not see."""
     found = []
     if figures.workers is None or figures.queues is None:
         found.append(_("The broker does not answer: nothing can be sent or run until it is back."))
     elif not figures.workers.alive:
         found.append(_("No worker answers, so tasks wait. Start one: celery -A config worker"))
-    else:
+    elif may("monitoring.view_workers"):
         found += _of_workers(figures.workers, figures.queues)
     if figures.beat.silent and (figures.beat.age is not None or figures.heartbeat):
         found.append(_("No beat ticks, so no schedule runs. Start one: celery -A config beat"))
-    if figures.broken:
+    if figures.broken and may("schedules.view_schedule"):
         names = "; ".join(f"“{schedule.name}”: {why_broken(schedule)}" for schedule in figures.broken)
         found.append(_("These schedules cannot run. %s") % names)
-    if figures.late and not figures.beat.silent:  # else that says it
+    if figures.late and not figures.beat.silent and may("schedules.view_schedule"):  # of a silent beat that says it
         names = ", ".join(f"“{schedule.name}” ({age(figures.at - since)})" for schedule, since in figures.late)
         found.append(_("These schedules are late, though a beat ticks: %s") % names)
     if figures.heartbeat and figures.at - figures.heartbeat > heartbeats.LATE:

@@ -1,6 +1,7 @@
 """The pages of this room: the dashboard and the scrape."""
 
 import secrets
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
@@ -93,8 +94,8 @@ def _shown(read: Figures, user: AbstractBaseUser | AnonymousUser) -> dict[str, A
     silent = read.workers.silent if read.workers else ()
     return {
         "figures": read,
-        "tiles": [(tile, _behind(tile, read) if tile.page in LISTS and may(LISTS[tile.page][0]) else "") for tile in tiles.tiles(read)],
-        "troubles": tiles.troubles(read),
+        "tiles": [(tile, _behind(tile, read)) if may(LISTS[tile.page][0]) else (replace(tile, note=""), "") for tile in tiles.tiles(read)],
+        "troubles": tiles.troubles(read, may),
         "windows": list(WINDOWS),
         "charts": [("o-wide", charts.bars(bins)), ("o-narrow", charts.bars(_hours(bins), width=350, left=44))],
         "bins": bins[::-1],
@@ -122,7 +123,8 @@ def queue_row(queue: Queue, workers: Workers | None) -> dict[str, Any]:
 
 def _calm(read: Figures) -> str:
     """The sentence that answers "is anything wrong?" with no; it says so only when everything could be asked."""
-    return _("All is well: everything answers, and no letter is open.") if not read.open.number else ""
+    wrong = read.open.number or tiles.troubles(read)  # those that this person is not told of, too
+    return "" if wrong else _("All is well: everything answers, and no letter is open.")
 
 
 def _behind(tile: tiles.Tile, read: Figures) -> str:

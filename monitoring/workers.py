@@ -147,12 +147,18 @@ def _member(name: str, told: Mapping[str, Mapping[str, Any]]) -> Member:
     uptime = stats.get("uptime")
     return Member(
         name=name,
-        queues=tuple(sorted(queue["name"] for queue in told.get("active_queues", {}).get(name) or ())),
-        running=tuple(_running(task, name) for task in told.get("active", {}).get(name) or ()),
+        queues=tuple(sorted(queue["name"] for queue in _listed(told, "active_queues", name))),
+        running=tuple(_running(task, name) for task in _listed(told, "active", name)),
         slots=(stats.get("pool") or {}).get("max-concurrency"),
         finished=sum(stats["total"].values()) if "total" in stats else None,
         started_at=datetime.now(UTC) - timedelta(seconds=uptime) if uptime is not None else None,
     )
+
+
+def _listed(told: Mapping[str, Mapping[str, Any]], question: str, name: str) -> list[dict[str, Any]]:
+    """What it answered; nothing where it failed to: then the answer is {"error": …}."""
+    answer = told.get(question, {}).get(name)
+    return answer if isinstance(answer, list) else []
 
 
 def _running(task: Mapping[str, Any], worker: str) -> Running:

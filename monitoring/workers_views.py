@@ -8,14 +8,13 @@ from typing import Any
 from django.contrib import admin, messages  # noqa: TID251
 from django.contrib.auth.decorators import permission_required
 from django.http import HttpRequest, HttpResponse  # noqa: TID251
-from django.shortcuts import redirect, render  # noqa: TID251
+from django.shortcuts import render  # noqa: TID251
 from django.utils.cache import patch_vary_headers
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
-from deadletters.console.doors import by, origin
+from deadletters.console.doors import back, by, origin, written
 from monitoring import control, queues, tiles, workers
 from monitoring.broker import BrokerAway
 from monitoring.control import Told
@@ -43,11 +42,10 @@ def screen(request: HttpRequest) -> HttpResponse:
 @may_control
 def pause_queue(request: HttpRequest) -> HttpResponse:
     """Pause one queue."""
-    name = request.POST.get("queue", "")
+    name = written(request, "queue")
 
     def pause() -> str:
-        reason = request.POST.get("reason", "")
-        told = control.pause_queue(name, by=by(request), reason=reason, origin=origin(request))
+        told = control.pause_queue(name, by=by(request), reason=written(request), origin=origin(request))
         return _("Queue %s is paused.") % name + _late(told)
 
     return _act(request, pause)
@@ -57,7 +55,7 @@ def pause_queue(request: HttpRequest) -> HttpResponse:
 @may_control
 def resume_queue(request: HttpRequest) -> HttpResponse:
     """Resume one queue."""
-    name = request.POST.get("queue", "")
+    name = written(request, "queue")
 
     def resume() -> str:
         told = control.resume_queue(name, by=by(request), origin=origin(request))
@@ -70,7 +68,7 @@ def resume_queue(request: HttpRequest) -> HttpResponse:
 @may_control
 def revoke(request: HttpRequest) -> HttpResponse:
     """Revoke one task; terminate it if it runs and the form says so."""
-    task_id, terminate = request.POST.get("task", "").strip(), "terminate" in request.POST
+    task_id, terminate = written(request, "task").strip(), "terminate" in request.POST
 
     def act() -> str:
         if not task_id:
@@ -87,7 +85,7 @@ def revoke(request: HttpRequest) -> HttpResponse:
 @may_control
 def shut_down(request: HttpRequest) -> HttpResponse:
     """Shut one worker down."""
-    name = request.POST.get("worker", "")
+    name = written(request, "worker")
 
     def act() -> str:
         control.shut_down(name, by=by(request), origin=origin(request))
@@ -117,11 +115,7 @@ def _act(request: HttpRequest, verb: Callable[[], str]) -> HttpResponse:
         messages.warning(request, str(refusal))
     except BrokerAway:
         messages.error(request, _("The broker does not answer, so nothing was changed. Try again when it does."))
-    there = request.POST.get("next", "")
-    if not url_has_allowed_host_and_scheme(there, {request.get_host()}, require_https=request.is_secure()):
-        there = "monitoring:workers"
-    response: HttpResponse = redirect(there)
-    return response
+    return back(request, "monitoring:workers")
 
 
 def _late(told: Told) -> str:

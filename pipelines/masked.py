@@ -5,7 +5,7 @@ from typing import Any
 from celery.backends.base import get_current_task
 from celery.utils.saferepr import saferepr
 
-from deadletters.secrets.redact import redactor
+from deadletters.secrets.redact import called_for_each, redactor
 from deadletters.secrets.redact_text import hide
 
 _LENGTH = 1024  # Celery's own limit
@@ -13,7 +13,8 @@ _LENGTH = 1024  # Celery's own limit
 
 def arguments(request: Any) -> tuple[Any, Any]:
     """(args, kwargs) as texts. The sender masks by names; here, by the task's own rule: who sends by name may not know the task."""
-    if any(redactor().rule(str(getattr(request, "task", None) or ""))):
+    name = str(getattr(request, "task", None) or "")
+    if any(redactor().rule(called_for_each(name, getattr(request, "kwargs", None)) or name)):
         args, kwargs = redactor().arguments(request.task, request.args or [], request.kwargs or {})
         return saferepr(tuple(args), _LENGTH), saferepr(kwargs, _LENGTH)
     args, kwargs = (

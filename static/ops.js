@@ -80,9 +80,9 @@ function poll(box) {
     if (scrolled && find(".o-scroll", box)) find(".o-scroll", box).scrollLeft = scrolled;
   };
 
-  const ask = async () => {
+  const ask = async (signal) => {
     const headers = { "X-Fragment": "1", ...(etag && { "If-None-Match": etag }) };
-    const response = await fetch(box.dataset.poll, { headers, cache: "no-store", redirect: "manual" });
+    const response = await fetch(box.dataset.poll, { headers, signal, cache: "no-store", redirect: "manual" });
     // An opaque redirect is the way to the login page.
     if (response.type === "opaqueredirect" || response.status === 401 || response.status === 403) {
       say(words("You are signed out. Reload the page."));
@@ -103,13 +103,16 @@ function poll(box) {
     if (busy) return;
     busy = true;
     let more = true;
+    const patience = new AbortController(); // a cut cable answers nothing for minutes, and old figures would look like new ones
+    const limit = setTimeout(() => patience.abort(), 20000);
     try {
-      if (!document.hidden && !dialogOpen()) more = await ask();
+      if (!document.hidden && !dialogOpen()) more = await ask(patience.signal);
     } catch {
       wait = Math.min(wait * 2, 30000);
       say(words("No answer from the server, trying again…"));
     }
     busy = false;
+    clearTimeout(limit);
     clearTimeout(timer);
     if (more) timer = setTimeout(tick, wait * (0.9 + Math.random() * 0.2));
     else document.removeEventListener("visibilitychange", wake);

@@ -94,7 +94,8 @@ def _columns(death: Death) -> dict[str, Any]:
     envelope, headers = death.envelope, death.envelope.headers
     arguments = envelope.arguments() if len(envelope.body) <= _BODY_LIMIT else None
     message, traceback = _texts(death, arguments)
-    rules = redactor().rules_of(death.task_name, arguments.embed if arguments else None)
+    kwargs, embed = (arguments.kwargs, arguments.embed) if arguments else ({}, None)
+    rules = redactor().rules_of(death.task_name, kwargs, embed)
     row: dict[str, Any] = {
         "task_id": clean(death.task_id, 255),
         "task_name": clean(death.task_name, 255),

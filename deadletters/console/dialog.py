@@ -64,7 +64,8 @@ def asked(given: Mapping[str, str]) -> tuple[Selection, int | None]:
         NotRedrivable: it narrows by something that a redrive does not know: more would be sent than the list shows.
     """
     parts: dict[str, Any] = {"states": (State.OPEN.value,)}
-    for name, value in given.items():
+    for name, typed in given.items():
+        value = typed.replace("\0", "")  # of a form; an address with one does not come here
         if not value or name in _IGNORED:
             continue
         if name == "cause" and value not in Cause.values:
@@ -81,8 +82,12 @@ def asked(given: Mapping[str, str]) -> tuple[Selection, int | None]:
             parts["since"] = _moment(value)
         else:
             raise NotRedrivable(_("The list is narrowed by “%s”, which a redrive does not know.") % name)
-    upto = given.get("upto", "")
-    return Selection(**parts), int(upto) if upto.isdecimal() else None
+    return Selection(**parts), letter_number(given.get("upto", ""))
+
+
+def letter_number(text: str) -> int | None:
+    """The number of a letter that a form names; None for what is none."""
+    return int(text) if re.fullmatch(r"\d{1,18}", text, re.ASCII) else None
 
 
 def _moment(text: str) -> datetime:

@@ -1,7 +1,9 @@
 """What the console's pages of this room share: who acts, from where, what is said, and where to go afterwards."""
 
 from collections.abc import Callable
+from ipaddress import ip_address
 
+from django.conf import settings
 from django.contrib import messages  # noqa: TID251  (this module is a part of the admin's door)
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -34,13 +36,24 @@ def by(request: HttpRequest) -> User:
 
 
 def written(request: HttpRequest, name: str = "reason") -> str:
-    """What the person wrote: the reason, a note. Without NUL, which PostgreSQL does not take."""
+    """What stands in a field of the form: the reason, a note, a name. Without NUL, which PostgreSQL does not take."""
     return request.POST.get(name, "").replace("\x00", "")
 
 
 def origin(request: HttpRequest) -> str:
     """Where the act came from, for the audit trail."""
-    return f"{request.path} ({request.META.get('REMOTE_ADDR', '?')})"
+    address = request.META.get("REMOTE_ADDR") or "?"
+    # The proxy that is trusted to say "https" is trusted with the address of its caller, too: the last one, for whoever calls may write others.
+    if settings.SECURE_PROXY_SSL_HEADER and (told := request.headers.get("X-Forwarded-For")):
+        address = _address(told.rpartition(",")[2].strip()) or address
+    return f"{request.path} ({address})"
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return ""
 
 
 def do(request: HttpRequest, verb: Callable[[], object], done: str) -> HttpResponse:
@@ -54,9 +67,9 @@ def do(request: HttpRequest, verb: Callable[[], object], done: str) -> HttpRespo
     return back(request)
 
 
-def back(request: HttpRequest) -> HttpResponseRedirect:
-    """To the page that the button was on; never to another site."""
-    url = request.POST.get("next", "")
+def back(request: HttpRequest, otherwise: str = CHANGELIST) -> HttpResponseRedirect:
+    """To the page that the button was on, or the one named `otherwise`; never to another site."""
+    url = written(request, "next")
     if not url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure()):
-        url = reverse(CHANGELIST)
+        url = reverse(otherwise)
     return HttpResponseRedirect(url)

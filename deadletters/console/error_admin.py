@@ -89,7 +89,7 @@ class ErrorViews(BigTableAdmin):
             note = written(request, "note")
             return do(request, lambda: triage.annotate(group, note, by=who, origin=where), _("The note is written."))
         if act == "assign":
-            name = request.POST.get("assignee", "")
+            name = written(request, "assignee")
             to = get_object_or_404(User, username=name) if name else None
             said = _("The error is %s's.") % name if to else _("The error is nobody's.")
             return do(request, lambda: triage.assign(group, to, by=who, origin=where), said)

@@ -18,24 +18,26 @@ COUNTED_EACH = 2_000
 LEFT_OUT = 100_000
 SHOWN = 100
 
-# The rows of a small table, each counted only as far as a page shows it. An error whose row says nothing yet (its letters came from
-# elsewhere) is told by its newest letter.
+# The rows of a small table, each counted only as far as a page shows it. Those that are shown are told by their newest letter: only
+# they, for a bug whose messages have nothing in common is a hundred thousand errors.
 _OPEN = """
-    WITH error AS (
-        SELECT fingerprint, state, deaths, first_seen, assignee_id, (
+    WITH error AS MATERIALIZED (
+        SELECT fingerprint, state, deaths, last_seen, assignee_id, (
             SELECT count(*) FROM (
                 SELECT FROM deadletters_deadletter letter
                 WHERE letter.fingerprint = known.fingerprint AND letter.state = 'open' LIMIT %(limit)s
             ) capped
         ) AS number
         FROM deadletters_errorgroup known
+    ), shown AS (
+        SELECT * FROM error WHERE number > 0 ORDER BY state = 'regressed' DESC, number DESC, last_seen DESC LIMIT %(shown)s
     )
-    SELECT error.fingerprint, error.number, newest.*, error.state, error.deaths, error.assignee_id
-    FROM error CROSS JOIN LATERAL (
-        SELECT exception_type, left(exception_message, 300), cause, task_name, died_at FROM deadletters_deadletter letter
-        WHERE letter.fingerprint = error.fingerprint AND letter.state = 'open' ORDER BY died_at DESC LIMIT 1
+    SELECT shown.fingerprint, shown.number, newest.*, shown.state, shown.deaths, shown.assignee_id
+    FROM shown CROSS JOIN LATERAL (
+        SELECT exception_type, left(exception_message, 300), cause, task_name, died_at FROM deadletters_deadletter newest_letter
+        WHERE newest_letter.fingerprint = shown.fingerprint AND newest_letter.state = 'open' ORDER BY died_at DESC LIMIT 1
     ) newest
-    ORDER BY error.state = 'regressed' DESC, error.number DESC, newest.died_at DESC LIMIT %(shown)s
+    ORDER BY shown.state = 'regressed' DESC, shown.number DESC, newest.died_at DESC
 """
 _COUNT_OPEN = """
     SELECT count(*) FROM deadletters_errorgroup known WHERE EXISTS (
@@ -149,6 +151,7 @@ class ErrorPage:
     """What the page of one error shows besides its row."""
 
     open: Count
+    message: str
     newest: list[DeadLetter]
     acts: list[Act]
     hourly: tuple[int, ...]
@@ -157,9 +160,14 @@ class ErrorPage:
 def error_page(group: ErrorGroup) -> ErrorPage:
     """Read it."""
     letters = DeadLetter.objects.filter(fingerprint=group.fingerprint)
+    newest = list(letters.defer("body", "headers", "properties", "sealed", "traceback")[:10])
+    # Masked when they were stored; once more for names that are secret only since then.
+    for letter in newest:
+        letter.exception_message = redactor().text(letter.exception_message)
     return ErrorPage(
         open=count(letters.open()),
-        newest=list(letters.defer("body", "headers", "properties", "sealed", "traceback")[:10]),
+        message=redactor().text(group.message),
+        newest=newest,
         acts=list(Act.objects.filter(fingerprint=group.fingerprint)[:50]),
         hourly=_hourly([group.fingerprint])[group.fingerprint],
     )

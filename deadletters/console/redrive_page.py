@@ -7,6 +7,7 @@ from django.utils.translation import gettext as _
 
 from deadletters.models import Act, DeadLetter, Redrive, RedriveItem
 from deadletters.redrive.tally import awaited, tally
+from deadletters.secrets.redact import redactor
 from deadletters.selection import Selection
 
 NAMED = 20
@@ -79,6 +80,8 @@ def page_of(redrive: Redrive) -> Page:
     letters = DeadLetter.objects.filter(pk__in=list(again)).defer(
         "body", "headers", "properties", "sealed", "traceback"
     )
+    for letter in letters:
+        letter.exception_message = redactor().text(letter.exception_message)
     whys = items.filter(outcome=RedriveItem.Outcome.SKIPPED).values_list("why").annotate(number=Count("dead_letter_id"))
     return Page(
         redrive=redrive,

@@ -1,6 +1,7 @@
 """What the commands over dead letters share: how letters are named, who acts, what the letters look like in JSON."""
 
 import json
+import re
 from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Iterable
 from datetime import datetime
@@ -16,6 +17,8 @@ from deadletters.secrets.redact import redactor
 from deadletters.selection import Selection, parse_since
 
 CHUNK = 500  # letters read at once
+# What a terminal obeys instead of showing it.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class SelectingCommand(BaseCommand):
@@ -172,14 +175,30 @@ def summary(letter: DeadLetter) -> dict[str, object]:
     }
 
 
+def printable(text: str) -> str:
+    """`text` with control characters as visible escapes: an error's message must not clear the screen or rename the window."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
 def table(rows: Iterable[tuple[str, ...]], head: tuple[str, ...]) -> str:
     """Columns as wide as their widest cell; the last one as it comes."""
-    lines = [head, *rows]
+    lines = [tuple(printable(cell).replace("\n", "\\n") for cell in line) for line in (head, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head) - 1)]
     return "\n".join(
         "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip()
         for line in lines
     )
+
+
+def at_least_one(text: str) -> int:
+    """A number of lines to print.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII):
+        raise ArgumentTypeError(f"{text!r} is no number of lines; write a whole number from 1 on")
+    return int(text)
 
 
 def _since(text: str) -> datetime:

@@ -72,7 +72,8 @@ def restore_many(letters: "QuerySet[DeadLetter]", *, by: User | None, reason: st
 
 # Where from, where to, and how the trails call it.
 _Step = tuple[tuple[State, ...], State, Event.Kind, Act.Verb]
-_DISCARD: _Step = ((State.OPEN, State.REPLAYING), State.DISCARDED, Event.Kind.DISCARDED, Act.Verb.DISCARDED)
+DISCARDABLE = (State.OPEN, State.REPLAYING)
+_DISCARD: _Step = (DISCARDABLE, State.DISCARDED, Event.Kind.DISCARDED, Act.Verb.DISCARDED)
 _RESTORE: _Step = ((State.DISCARDED,), State.OPEN, Event.Kind.RESTORED, Act.Verb.RESTORED)
 
 

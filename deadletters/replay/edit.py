@@ -123,7 +123,7 @@ def parse(letter: DeadLetter, posted: Mapping[str, str]) -> Edit:
     except RecursionError:
         raise BadEdit("args", _("The arguments are nested too deeply.")) from None
     delay = posted.get("delay", "").strip() or "0"
-    if not delay.isdecimal() or int(delay) > LONGEST_DELAY:
+    if not delay.isdecimal() or len(delay) > 9 or int(delay) > LONGEST_DELAY:
         raise BadEdit("delay", _("A delay is a number of seconds from 0 to %d.") % LONGEST_DELAY)
     return Edit(args=args, kwargs=kwargs, queue=posted.get("queue", "").strip() or letter.queue, delay=int(delay))
 
@@ -158,11 +158,12 @@ def fields(letter: DeadLetter) -> list[Field] | None:
         bound = signature.bind(*args, **kwargs).arguments
     except TypeError:
         return None
+    secret = redactor().with_rules(letter.secret_arguments).rule(letter.task_name)[0]
     return [
         Field(
             name=name,
             value=as_json(bound[name], indent=None) if name in bound else "",
-            hint=_hint(parameter),
+            hint=_hint(parameter, secret=name in secret),
             required=parameter.default is parameter.empty,
         )
         for name, parameter in signature.parameters.items()
@@ -281,8 +282,9 @@ def _signature(task_name: str) -> inspect.Signature | None:
     return None if any(one.kind in open_ended for one in signature.parameters.values()) else signature
 
 
-def _hint(parameter: inspect.Parameter) -> str:
+def _hint(parameter: inspect.Parameter, *, secret: bool) -> str:
     words = [] if parameter.annotation is parameter.empty else [inspect.formatannotation(parameter.annotation)]
     if parameter.default is not parameter.empty:
-        words.append(_("default %s") % saferepr(parameter.default))
+        plain = not secret or parameter.default in (None, "", True, False)  # nothing to hide
+        words.append(_("default %s") % (saferepr(parameter.default) if plain else MASK))
     return ", ".join(words)

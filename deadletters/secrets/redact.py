@@ -20,6 +20,8 @@ _DEEPEST = 60
 _TEXT = 1_000
 # The members of a {"name": "password", "value": …} pair.
 _NAMING, _VALUE = ("name", "key", "field", "Name", "Key"), ("value", "Value")
+# Celery's own tasks that call another one, `task`, for each item of `it`: with the item, or with its items.
+_WITH_ITEM, _WITH_ITEMS = "celery.map", ("celery.starmap", "celery.chunks")
 
 Rule = Collection[str | int]
 
@@ -77,9 +79,10 @@ class Redactor:
         self.arguments(task_name, args, kwargs, found)
         return hide(self.text(text), found)
 
-    def rules_of(self, task_name: str, embed: Any) -> dict[str, list[str | int]]:
-        """The rules of this task and of those that its message embeds, for whoever does not know them."""
-        rules = {name: self.rule(name) for name in {task_name, *_tasks_in(embed)}}
+    def rules_of(self, task_name: str, kwargs: Any, embed: Any) -> dict[str, list[str | int]]:
+        """The rules of this task, of the one that it calls for each item, and of those that its message embeds, for whoever does not know them."""
+        called = called_for_each(task_name, kwargs)
+        rules = {name: self.rule(name) for name in {task_name, called, *_tasks_in(embed)}}
         return {
             name: [*sorted(words), *sorted(positions)]
             for name, (words, positions) in rules.items()
@@ -136,6 +139,8 @@ class _Walk:
     def arguments(self, task_name: str, args: Any, kwargs: Any, depth: int) -> tuple[Any, Any]:
         names, positions = self._redactor.rule(task_name)
         shown_args, shown_kwargs = self.value(args, depth), self.value(kwargs, depth)
+        if (called := called_for_each(task_name, kwargs)) and isinstance(kwargs.get("it"), (list, tuple)):
+            shown_kwargs["it"] = [self._item(task_name, called, item, depth + 1) for item in kwargs["it"]]
         if positions and isinstance(args, (list, tuple)):
             shown_args = [
                 self._hidden(true) if at in positions else shown
@@ -144,6 +149,11 @@ class _Walk:
         if names and isinstance(kwargs, dict):
             shown_kwargs.update({name: self._hidden(kwargs[name]) for name in names if name in kwargs})
         return shown_args, shown_kwargs
+
+    def _item(self, task_name: str, called: str, item: Any, depth: int) -> Any:
+        if task_name == _WITH_ITEM:
+            return self.arguments(called, [item], {}, depth)[0][0]
+        return self.arguments(called, item, {}, depth)[0]
 
     def _mapping(self, value: dict[Any, Any], depth: int) -> dict[Any, Any]:
         holds = self._redactor.names.holds
@@ -175,6 +185,14 @@ class _Walk:
             MASK
         }  # that something was masked is told even of what is too short to be looked for
         return MASK
+
+
+def called_for_each(task_name: str, kwargs: Any) -> str:
+    """The task that Celery's map, starmap or chunks calls with each item; "" for any other task."""
+    if (task_name != _WITH_ITEM and task_name not in _WITH_ITEMS) or not isinstance(kwargs, dict):
+        return ""
+    called = kwargs.get("task")
+    return str(called.get("task") or "") if isinstance(called, dict) else ""
 
 
 def _leaves(value: Any) -> set[str]:

@@ -6,7 +6,7 @@ from typing import Any
 from celery import signals
 from celery.utils.saferepr import saferepr
 
-from deadletters.secrets.redact import TooBig, redactor
+from deadletters.secrets.redact import TooBig, called_for_each, redactor
 from deadletters.secrets.redact_text import MASK
 
 # Looking at more values than this would be felt by whoever sends; Celery's text shows fewer.
@@ -27,9 +27,8 @@ def on_before_task_publish(sender: Any = "", body: Any = None, headers: Any = No
     try:
         args, kwargs = redactor().arguments(str(sender), body[0], body[1], found, most=_MOST)
     except TooBig:
-        headers["argsrepr"], headers["kwargsrepr"] = masked_reprs(
-            str(sender), headers["argsrepr"], headers.get("kwargsrepr")
-        )
+        name = called_for_each(str(sender), body[1]) or str(sender)
+        headers["argsrepr"], headers["kwargsrepr"] = masked_reprs(name, headers["argsrepr"], headers.get("kwargsrepr"))
         return
     if found:
         headers["argsrepr"] = saferepr(tuple(args), LENGTH)

@@ -6,6 +6,8 @@ import pytest
 from django.contrib.admin import site
 from django.urls import reverse
 
+from tests.deadletters.letters import letter
+
 pytestmark = pytest.mark.django_db
 ODD = ("a%00b", "%ED%A0%80", "9" * 24, "-1", "0001-01-01", "9999-12-31T23:59:59", "%25", "x" * 2_000)
 LISTS = {model: admin for model, admin in site._registry.items() if model._meta.app_label != "auth"}
@@ -43,3 +45,29 @@ def test_what_no_page_shows_cannot_be_asked_for(admin_client, address):
     assert answer.status_code == 400
     assert "asks for what no page shows" in answer.text
     assert answer.headers["Content-Security-Policy"]
+
+
+LONG, NUL = "9" * 5_000, "a\0bc"
+
+
+@pytest.mark.parametrize(
+    ("address", "fields"),
+    [
+        ("/deadletters/redrive/new/", {"q": NUL, "queue": NUL, "upto": LONG, "next": NUL}),
+        ("/deadletters/deadletter/{pk}/replay/", {"reason": NUL, "next": NUL}),
+        ("/deadletters/deadletter/{pk}/edit/", {"mode": "json", "args": "[]", "queue": NUL, "delay": LONG}),
+        ("/deadletters/deadletter/error/{error}/assign/", {"assignee": NUL}),
+        ("/deadletters/deadletter/", {"action": "replay_letters", "_selected_action": NUL}),
+        ("/deadletters/deadletter/", {"action": "discard_letters", "_selected_action": LONG}),
+        ("/deadletters/deadletter/", {"action": "discard_letters", "_selected_action": "{pk}", "upto": LONG}),
+        ("/workers/pause/", {"queue": NUL, "reason": NUL}),
+        ("/workers/resume/", {"queue": NUL}),
+        ("/workers/revoke/", {"task": NUL, "next": NUL}),
+        ("/workers/shut-down/", {"worker": NUL}),
+    ],
+)
+def test_a_form_answers_what_no_page_of_ours_posts(admin_client, address, fields):
+    made = letter(body=b"[[], {}, {}]")
+    names = {"pk": made.pk, "error": made.fingerprint}
+    posted = {name: value.format(**names) for name, value in fields.items()}
+    assert admin_client.post(address.format(**names), posted).status_code < 500

@@ -5,7 +5,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from deadletters.console import listing
+from deadletters.console import errors, listing
 from deadletters.console.errors import count_open_errors, open_errors
 from deadletters.console.listing import Count, TooBroad, count, patience, quick_count
 from deadletters.distinct import distinct_values
@@ -210,3 +210,17 @@ def test_an_error_without_open_letters_stays_open_and_asks_for_the_bug(admin_cli
     assert "If the bug itself is mended, resolve the error" in admin_client.get(address).text
     letter(fingerprint=made.fingerprint)
     assert "If the bug itself is mended" not in admin_client.get(address).text
+
+
+def test_of_many_errors_only_those_that_are_shown_are_told_by_their_newest_letter():
+    for number in range(30):
+        letter(number, fingerprint=f"{number:032}")
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {errors._OPEN}", {"limit": 10, "shown": 6})
+        (told,) = cursor.fetchone()
+    waiting, looked = [told[0]["Plan"]], []
+    while waiting:
+        node = waiting.pop()
+        waiting += node.get("Plans", [])
+        looked += [node["Actual Loops"]] if node.get("Alias") == "newest_letter" else []
+    assert looked == [6]

@@ -59,3 +59,22 @@ def test_the_acts_of_a_letter_are_its_own_and_those_of_its_redrives():
     one = start(Selection(numbers=(mine.pk,)), by="cid")
     RedriveItem.objects.create(redrive=one, dead_letter=mine, replay_number=1)
     assert {act.who for act in audit.acts_of(DeadLetter.objects.filter(pk=mine.pk))} == {"ana", "cid"}
+
+
+@pytest.mark.parametrize(
+    ("https", "told", "noted"),
+    [
+        (True, "1.2.3.4, 198.51.100.7", "198.51.100.7"),
+        (True, "2001:db8::1", "2001:db8::1"),
+        (True, "nonsense", "10.0.0.1"),
+        (True, "", "10.0.0.1"),
+        (False, "198.51.100.7", "10.0.0.1"),  # no proxy is trusted: anybody may write that header
+    ],
+)
+def test_behind_a_proxy_the_trail_names_the_person_s_address(admin_client, settings, https, told, noted):
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if https else None
+    made, headers = letter(0), {"X-Forwarded-For": told, "X-Forwarded-Proto": "https"}
+    admin_client.post(
+        f"/deadletters/deadletter/{made.pk}/discard/", {"reason": "x"}, REMOTE_ADDR="10.0.0.1", headers=headers
+    )
+    assert Act.objects.latest("id").origin == f"/deadletters/deadletter/{made.pk}/discard/ ({noted})"

@@ -58,6 +58,31 @@ def test_without_the_permission_every_door_is_shut(django_user_model):
     assert "Replay 1" not in text
 
 
+def test_the_page_of_a_redrive_names_letters_only_to_who_may_see_them(django_user_model):
+    made = letter(0, exception_message="the account of ana is closed")
+    one = redrive.start(Selection(), by="ana")
+    RedriveItem.objects.create(redrive=one, dead_letter=made, replay_number=1, outcome=RedriveItem.Outcome.DIED)
+    reader = somebody(django_user_model, "view_redrive")
+    pages = (f"{REDRIVES}{one.pk}/change/", f"{REDRIVES}{one.pk}/progress/")
+    assert all("account of ana" in reader.get(url).text for url in pages)
+    django_user_model.objects.get().user_permissions.set(Permission.objects.filter(codename="view_redrive"))
+    for url in pages:
+        text = reader.get(url).text
+        assert "account of ana" not in text
+        assert f"{LIST}{made.pk}/" not in text
+
+
+def test_what_is_secret_only_since_it_was_stored_is_shown_nowhere(admin_client, settings):
+    made = letter(0, exception_message="shoe_size=44.5-narrow is sold out")
+    one = redrive.start(Selection(), by="ana")
+    RedriveItem.objects.create(redrive=one, dead_letter=made, replay_number=1, outcome=RedriveItem.Outcome.DIED)
+    settings.DEADLETTERS_REDACT_NAMES = ("shoe_size",)
+    for url in (LIST, f"{LIST}by-error/", f"{LIST}{made.pk}/change/", f"{LIST}error/{made.fingerprint}/", f"{REDRIVES}{one.pk}/change/", "/"):  # fmt: skip
+        text = admin_client.get(url).text
+        assert "shoe_size" in text, url
+        assert "44.5" not in text, url
+
+
 def test_a_redrive_is_paused_resumed_and_cancelled_by_posts(admin_client):
     letter(0)
     one = redrive.start(Selection(), by="ana")
@@ -183,6 +208,19 @@ def test_an_edit_is_replayed_and_the_original_kept(admin_client, admin_user):
     assert (act.who, act.reason, act.dead_letter_id) == ("admin", "it was 20", made.pk)
     page = admin_client.get(f"{LIST}{made.pk}/change/").text
     assert "Edited and replayed" in page
+
+
+def test_the_form_of_an_edit_does_not_tell_the_default_of_a_secret_parameter(admin_client):
+    def login(user, password="hunter2", *, token=None, tries=3):
+        pass
+
+    current_app.task(login, name="tests.login")
+    try:
+        made = letter(0, task_name="tests.login", body=b'[["ana"], {}, {}]')
+        form = admin_client.get(f"{LIST}{made.pk}/edit/").context["form"]
+    finally:
+        current_app.tasks.unregister("tests.login")
+    assert [field.hint for field in form.fields] == ["", "default ••••", "default None", "default 3"]
 
 
 def test_an_edit_without_a_form_is_json_only(admin_client):

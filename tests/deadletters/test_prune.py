@@ -1,5 +1,6 @@
 """Retention by age and by number, each state for itself, without standing in anybody's way."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -7,8 +8,9 @@ from django.core.checks import run_checks
 from django.db import connection, transaction
 from django.utils import timezone
 
-from deadletters.models import DeadLetter, Event, State
-from deadletters.prune import Retention, prune_letters
+from deadletters.models import DeadLetter, ErrorGroup, Event, State
+from deadletters.prune import Retention, prune_errors, prune_letters
+from deadletters.replay.discard import discard, restore
 from monitoring import retention
 from tests.deadletters.letters import letter
 from tests.processes import manage
@@ -49,6 +51,65 @@ def test_finished_letters_go_by_age_and_waiting_ones_stay():
     assert prune_letters(keep) == {State.RESOLVED: 1, State.DISCARDED: 1}
     assert left() == ["discarded", "open", "open", "replaying", "replaying", "resolved"]
     assert Event.objects.count() == 6
+
+
+def test_age_counts_from_the_last_thing_that_happened_to_a_letter():
+    given_up, restored, spare = old(State.OPEN), old(State.DISCARDED), old(State.DISCARDED)
+    discard(given_up, by=None, reason="a mistake")
+    restore(restored, by=None)
+    keep = dict.fromkeys((State.DISCARDED, State.OPEN), DAYS_90)
+    assert prune_letters(keep, dry_run=True) == {State.DISCARDED: 1, State.OPEN: 0}
+    assert prune_letters(keep) == {State.DISCARDED: 1, State.OPEN: 0}
+    assert set(DeadLetter.objects.values_list("pk", flat=True)) == {given_up.pk, restored.pk}
+    Event.objects.update(at=timezone.now() - timedelta(days=91))
+    assert prune_letters(keep) == {State.DISCARDED: 1, State.OPEN: 1}
+    assert spare.pk not in DeadLetter.objects.values_list("pk", flat=True)
+
+
+def test_what_is_too_many_goes_whatever_happened_to_it():
+    many(3, State.DISCARDED)
+    oldest = letter(died_at=timezone.now() - OLD - timedelta(minutes=1))
+    discard(oldest, by=None, reason="a mistake")
+    keep = {State.DISCARDED: Retention(number=2, age=timedelta(days=101))}
+    assert prune_letters(keep) == {State.DISCARDED: 2}
+    assert set(DeadLetter.objects.values_list("task_id", flat=True)) == {"task-1", "task-2"}
+
+
+def test_an_error_goes_when_none_of_its_letters_is_left_and_nobody_said_anything_of_it():
+    def error(name, ago=OLD, **fields):
+        seen = timezone.now() - ago
+        ErrorGroup.objects.create(fingerprint=name, cause="exception", first_seen=seen, last_seen=seen, **fields)
+
+    error("gone")
+    error("given up", state=ErrorGroup.State.DISCARDED)
+    error("resolved", state=ErrorGroup.State.RESOLVED)
+    error("noted", note="ticket 12")
+    error("new", timedelta(days=80))
+    error("has a letter")
+    old(State.DISCARDED, fingerprint="has a letter")
+    before = ErrorGroup.objects.count()
+    assert prune_errors(timedelta(days=90), dry_run=True) == 2
+    assert ErrorGroup.objects.count() == before
+    assert prune_errors(timedelta(days=90)) == 2
+    assert not ErrorGroup.objects.filter(pk__in=("gone", "given up")).exists()
+    assert ErrorGroup.objects.count() == before - 2
+
+
+def test_an_error_whose_next_death_is_being_written_is_passed_over():
+    seen = timezone.now() - OLD
+    for number in range(3):
+        ErrorGroup.objects.create(fingerprint=str(number), cause="exception", first_seen=seen, last_seen=seen)
+    with transaction.atomic(), ThreadPoolExecutor(1) as elsewhere:
+        ErrorGroup.objects.filter(pk="1").update(last_seen=timezone.now())
+        assert elsewhere.submit(_prune_errors_and_close).result(timeout=30) == 2
+    assert list(ErrorGroup.objects.values_list("pk", flat=True)) == ["1"]
+
+
+def _prune_errors_and_close():
+    try:
+        return prune_errors(timedelta(days=90))
+    finally:
+        connection.close()
 
 
 def test_of_too_many_the_newest_stay():

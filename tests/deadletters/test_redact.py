@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from deadletters.secrets.redact import MASK, Redactor, TooBig, redactor, restore
 from deadletters.secrets.redact_log import RedactingFormatter
 from deadletters.secrets.redact_text import hide
+from deadletters.secrets.reprs import on_before_task_publish
+from pipelines import masked
 from tests import tasks
 
 NAMES = ("password", "token", "api_key", "authorization", "cookie", "card")
@@ -147,6 +149,34 @@ def test_a_task_says_which_arguments_are_secret():
     assert redactor.value(chain)["chain"][0] == {"task": "pay", "args": [MASK], "kwargs": {"iban": MASK}, "options": {}}
 
 
+def test_the_rule_of_a_task_holds_for_each_item_that_it_is_called_with():
+    redactor = Redactor(NAMES, {"pay": (0,)})
+    called, found = {"task": "pay", "args": [], "kwargs": {}}, set()
+    shown = redactor.arguments("celery.starmap", [], {"task": called, "it": [["DE02-bob", 5], ["DE03-ann", 6]]}, found)
+    assert shown[1]["it"] == [[MASK, 5], [MASK, 6]]
+    assert found >= {"DE02-bob", "DE03-ann"}
+    assert redactor.arguments("celery.map", [], {"task": called, "it": ["DE02", "DE03"]})[1]["it"] == [MASK, MASK]
+    parts = {"task": "celery.chunks", "args": [], "kwargs": {"task": called, "it": [["DE02", 5]], "n": 1}}
+    assert redactor.value({"chain": [parts]})["chain"][0]["kwargs"]["it"] == [[MASK, 5]]
+    assert redactor.rules_of("celery.map", {"task": called, "it": []}, None) == {"pay": [0]}
+    # What is none of Celery's own messages stays what it is.
+    for odd in ({"task": "pay", "it": 5}, {"task": called, "it": 5}, {"it": [1]}, [], None):
+        assert redactor.arguments("celery.starmap", [], odd) == ([], odd)
+    assert redactor.arguments("celery.starmap", [], {"task": called, "it": [1]})[1]["it"] == [1]
+
+
+def test_what_is_sent_for_each_of_many_items_says_nothing_of_a_secret_one(settings):
+    settings.DEADLETTERS_REDACT_TASKS = {"pay": (0,)}
+    for number in (2, 5_000):  # the second is too much to look through
+        items = [["DE02-bob", 5]] * number
+        body = ((), {"task": {"task": "pay", "args": [], "kwargs": {}}, "it": items})
+        headers = {"argsrepr": "()", "kwargsrepr": repr(body[1])[:1024]}
+        request = SimpleNamespace(task="celery.starmap", args=[], kwargs=body[1], kwargsrepr=headers["kwargsrepr"])
+        assert "DE02" not in str(masked.arguments(request))  # as the result's row has them, whoever sent it
+        on_before_task_publish("celery.starmap", body, headers)
+        assert "DE02" not in headers["kwargsrepr"]
+
+
 def test_the_arguments_that_celery_repeats_in_the_headers_are_the_masked_ones():
     headers = {"id": "1", "argsrepr": "('hunter2',)", "kwargsrepr": "{}", "stamps": {"token": ["hunter2"]}}
     assert PLAIN.headers(headers, [MASK], {}) == {
@@ -200,6 +230,16 @@ def test_no_secret_is_in_a_line_of_the_log():
     assert "hunter2" not in line
     assert "ValueError" in line
     assert record.args == ("hunter2",)
+
+
+def test_what_somebody_sent_writes_no_line_of_its_own():
+    formatter = RedactingFormatter("config.logging.ConsoleFormatter", fmt="%(message)s")
+    forged = "a\n12:00:01 CRITICAL all is lost\r\x1b[2J\u2028"
+    record = logging.makeLogRecord({"msg": "dead_letter.captured", "task_id": forged, "letter_task": forged})
+    line = formatter.format(record)
+    assert len(line.splitlines()) == 1
+    assert r"a\n12:00:01 CRITICAL" in line
+    assert "\x1b" not in line
 
 
 def test_each_run_of_a_task_has_secrets_of_its_own():

@@ -156,6 +156,84 @@ def test_a_claim_that_could_not_be_published_is_given_back(letter, told, setting
     assert [arguments[1] for _, arguments in told()] == [2, 2]
 
 
+def _later(seconds):
+    Alert.objects.update(last_sent_at=timezone.now() - timedelta(seconds=seconds))
+
+
+def test_the_last_deaths_of_an_error_are_told_of_though_no_other_follows(letter, told):
+    for _ in range(49):
+        alerts.alert(letter())
+    last = letter(died_at=timezone.now() + timedelta(seconds=1))
+    alerts.alert(last)
+    told()
+    assert alerts.catch_up() == 0  # ALERT_EVERY is not over
+    _later(301)
+    assert alerts.catch_up() == 1
+    assert told() == [(name, [last.pk, 48]) for name in TASKS]
+    _later(301)
+    assert alerts.catch_up() == 0
+    assert told() == []
+
+
+def test_the_only_death_is_told_of_when_the_broker_is_back(letter, told, monkeypatch):
+    died = letter(fingerprint="", cause=Cause.UNDECODABLE, task_name="")
+    with monkeypatch.context() as broken:
+        nobody = current_app.connection_for_write("redis://127.0.0.1:1/0")
+        broken.setattr(current_app, "send_task", partial(current_app.send_task, connection=nobody, retry=False))
+        assert not alerts.alert(died)
+        assert alerts.catch_up() == 0
+    assert alerts.catch_up() == 1
+    assert told() == [(name, [died.pk, 0]) for name in TASKS]
+
+
+def test_a_death_whose_announcement_was_lost_with_its_worker_is_told_of(letter, told):
+    def seen(ago, **fields):
+        died = letter(died_at=timezone.now() - ago, **fields)
+        ErrorGroup.objects.filter(pk=died.fingerprint).update(last_seen=died.died_at)
+        return died
+
+    lost = seen(timedelta(minutes=3), fingerprint="lost")
+    seen(timedelta(seconds=30), fingerprint="on its way")
+    seen(timedelta(hours=2), fingerprint="no news")
+    seen(timedelta(minutes=3), fingerprint="replayed", state="resolved")
+    seen(timedelta(minutes=3), fingerprint="an alert", task_name=TASKS[0])
+    known = seen(timedelta(minutes=3), fingerprint="known")
+    Alert.objects.create(fingerprint="known", last_sent_at=known.died_at + timedelta(seconds=1))
+    again = seen(timedelta(minutes=3), fingerprint="again")
+    Alert.objects.create(fingerprint="again", last_sent_at=again.died_at - timedelta(hours=1))
+    assert alerts.catch_up() == 2
+    assert {tuple(arguments) for _, arguments in told()} == {(lost.pk, 0), (again.pk, 0)}
+    assert alerts.catch_up() == 0
+
+
+def test_of_very_many_errors_at_once_some_are_told_of_and_that_there_are_more(letter, told):
+    many = [letter(fingerprint=f"{number:032}") for number in range(60)]
+    assert sum(alerts.alert(died) for died in many) == alerts.MOST + 1
+    names, arguments = zip(*told(), strict=True)
+    assert names.count(TASKS[0]) == names.count(TASKS[1]) == alerts.MOST
+    assert names.count(alerts.TELL) == len(TASKS)
+    assert arguments[-1][1] == "Many different errors at once"
+    assert arguments[-1][3].endswith("/deadletters/deadletter/by-error/")
+    assert alerts.catch_up() == 0
+    _later(301)
+    assert alerts.alert(many[0])
+    assert told() == [(name, [many[0].pk, 0]) for name in TASKS]
+
+
+def test_nobody_is_told_of_what_is_not_open_any_more(letter, told, settings):
+    died = letter()
+    for _ in range(2):
+        alerts.alert(died)
+    told()
+    type(died).objects.update(state="resolved")
+    _later(301)
+    assert alerts.catch_up() == 0
+    assert Alert.objects.get().held_back == 0
+    assert told() == []
+    settings.SLACK_WEBHOOK_URL, settings.ADMINS = "", []
+    assert alerts.catch_up() == 0
+
+
 def test_a_letter_without_a_fingerprint_is_grouped_by_its_cause(letter, told):
     assert alerts.alert(letter(fingerprint="", cause=Cause.UNDECODABLE, task_name=""))
     assert not alerts.alert(letter(fingerprint="", cause=Cause.UNDECODABLE, task_name=""))

@@ -1,15 +1,18 @@
 """What was sent to whom, what did not arrive, and what is held back."""
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from django.contrib.auth.models import Permission
 from django.core import mail
+from django.core.mail.backends.base import BaseEmailBackend
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from config.embedded import free_port
 from deadletters.console.names import breakable
-from monitoring import alerts, deliveries
+from deadletters.models import Cause
+from monitoring import alerts, deliveries, watchdog
 from monitoring.models import Alert, Delivery
 from monitoring.notice import NotDelivered, NotDeliveredYet, Notice
 
@@ -23,6 +26,32 @@ NOTICE = Notice(subject="Dead letter: shop.charge", text="…")
 def boss(client, admin_user):
     client.force_login(admin_user)
     return client
+
+
+class SlowBackend(BaseEmailBackend):
+    """A mail server that drips until Celery loses its patience."""
+
+    def send_messages(self, email_messages):  # noqa: ARG002  (Django's signature)
+        raise SoftTimeLimitExceeded
+
+
+class BrokenBackend(BaseEmailBackend):
+    def send_messages(self, email_messages):  # noqa: ARG002  (Django's signature)
+        raise LookupError("smtp://user:secret-part@mail.example.com")
+
+
+@pytest.mark.parametrize(
+    ("backend", "raised", "outcome"), [(SlowBackend, NotDeliveredYet, "late"), (BrokenBackend, LookupError, "refused")]
+)
+def test_what_failed_in_a_way_that_no_channel_knows_was_not_sent(settings, backend, raised, outcome):
+    settings.ADMINS = [("ana", "ana@example.com")]
+    settings.EMAIL_BACKEND = f"{__name__}.{backend.__name__}"
+    with pytest.raises(raised):
+        deliveries.send("mail", NOTICE)
+    told = Delivery.objects.get()
+    assert told.outcome == outcome
+    assert told.problem
+    assert "secret-part" not in told.problem
 
 
 def test_each_notice_leaves_a_line_that_says_what_came_of_it(settings, letter, boss):
@@ -72,6 +101,21 @@ def test_what_is_held_back_is_told_with_its_error(boss, letter):
     assert "e" * 32 not in page
 
 
+def test_what_is_held_back_are_deaths_and_leads_to_their_letters(settings, letter, boss):
+    settings.ADMINS = [("ana", "ana@example.com")]
+    died = letter(fingerprint="", cause=Cause.UNDECODABLE, exception_type="", task_name="")
+    Alert.objects.create(fingerprint="undecodable", last_sent_at=timezone.now(), held_back=0)
+    assert not alerts.alert(died)
+    # What is told of again and again is no death of anything.
+    Alert.objects.create(fingerprint=watchdog.KEY, last_sent_at=timezone.now(), held_back=0)
+    assert not alerts.tell(watchdog.KEY, NOTICE)
+    page = boss.get(LIST).text
+    assert watchdog.KEY not in page
+    link = "/deadletters/deadletter/?state=all&amp;cause=undecodable"
+    assert f'href="{link}">Undecodable</a>' in page
+    assert boss.get(link.replace("&amp;", "&")).context["cl"].result_count == 1
+
+
 def test_the_empty_screen_says_what_to_do(boss, settings):
     settings.ADMINS, settings.SLACK_WEBHOOK_URL = [], ""
     page = boss.get(LIST).content.decode()
@@ -114,4 +158,6 @@ def test_old_lines_go(boss):
     now = timezone.now()
     for age in (deliveries.KEPT * 2, deliveries.KEPT / 2):
         Delivery.objects.create(at=now - age, channel="mail", subject="s", outcome="sent")
-    assert deliveries.prune() == 1
+        Alert.objects.create(fingerprint=str(age), last_sent_at=now - age)
+    assert deliveries.prune() == 2
+    assert (Delivery.objects.count(), Alert.objects.count()) == (1, 1)

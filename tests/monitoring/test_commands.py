@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.checks import run_checks
+from django.db import connection
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from django_celery_results.models import TaskResult
@@ -29,6 +30,7 @@ def test_prune_tells_first_and_then_deletes(old):
     expected = {
         "dead_letters": 1,
         "open_dead_letters": 0,
+        "errors": 0,
         "runs": 0,
         "chords": 0,
         "results": 1,
@@ -42,7 +44,7 @@ def test_prune_tells_first_and_then_deletes(old):
     assert json.loads(manage("prune", "--json").stdout) == {**expected, "dry_run": False}
     again = manage("prune")
     assert again.returncode == 0
-    assert again.stdout.startswith("Deleted 0 dead letters, 0 runs")
+    assert again.stdout.startswith("Deleted 0 dead letters, 0 errors, 0 runs")
     assert TaskResult.objects.count() == 1
 
 
@@ -78,6 +80,8 @@ def test_a_deployment_that_tells_nobody_is_warned_of(settings):
 
 
 def test_status_looks_again_until_it_is_stopped(letter, tmp_path):
+    connection.ensure_connection()
+    began = timezone.now()
     watching = Process(
         "manage.py",
         "status",
@@ -91,10 +95,20 @@ def test_status_looks_again_until_it_is_stopped(letter, tmp_path):
         watching.wait_for('"open": 0')
         letter()
         watching.wait_for('"open": 1')
+        # What a restart of PostgreSQL does to whoever watches.
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name = 'redeliver' AND backend_start > %s",
+                [began],
+            )
+            assert cursor.rowcount == 1
+        letter()
+        watching.wait_for('"open": 2')
     finally:
         assert watching.stop(signal.SIGINT) == 1
     looks = [json.loads(line) for line in watching.output.splitlines() if line.startswith("{")]
-    assert [looks[0]["open"], looks[-1]["open"]] == [0, 1]
+    assert [looks[0]["open"], looks[-1]["open"]] == [0, 2]
 
 
 @pytest.mark.parametrize("seconds", ["0", "soon", "-3"])

@@ -13,11 +13,12 @@ from django_celery_results.models import TaskResult
 
 from deadletters.console.listing import Count
 from deadletters.models import State
-from monitoring import dashboard, heartbeats, tiles
+from monitoring import dashboard, heartbeats, tiles, views
 from monitoring.models import PausedQueue
 from monitoring.queues import Queue
 from monitoring.workers import Member, Workers
 from pipelines.models import Run
+from schedules.history import Broken
 from schedules.liveness import Liveness
 
 pytestmark = pytest.mark.django_db
@@ -183,6 +184,33 @@ def test_what_a_person_may_not_see_is_not_shown(client, letter):
     text = client.get("/").content.decode()
     assert "very secret" in text
     assert "Replay all" not in text
+
+
+def test_who_may_see_no_list_reads_no_names(client, letter):
+    letter(died_at=timezone.now() - timedelta(days=1), task_name="merger.prepare")
+    result()
+    PausedQueue.objects.create(name="vip-queue", by="ana", reason="a customer complains")
+    every = IntervalSchedule.objects.create(every=10, period="minutes")
+    ran = timezone.now() - timedelta(hours=1)
+    late = PeriodicTask.objects.create(name="merger report", task="tests.echo", interval=every, last_run_at=ran)
+    Broken.objects.create(schedule=late, reason="the merger is off", since=timezone.now())
+    clerk = get_user_model().objects.create_user("clerk", is_staff=True)
+    client.force_login(clerk)
+    names = {"merger.prepare", "vip-queue", "a customer complains", "merger report", "the merger is off"}
+    text = client.get("/").text
+    assert not {name for name in names if name in text}
+    clerk.user_permissions.set(
+        Permission.objects.filter(codename__in=("view_deadletter", "view_workers", "view_schedule"))
+    )
+    text = client.get("/").text
+    assert {name for name in names if name in text} == names
+
+
+def test_whom_no_trouble_is_told_is_not_told_that_all_is_well_either():
+    broken = [Broken(schedule=PeriodicTask(name="a"), reason="b")]
+    assert tiles.troubles(figures(broken=broken), lambda _permission: False) == []
+    assert views._calm(figures(broken=broken)) == ""
+    assert views._calm(figures())
 
 
 def test_the_page_keeps_to_the_content_security_policy(page, letter):

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from deadletters.capture.spool import spool
 from deadletters.models import Cause, State
 from monitoring import heartbeats, metrics
+from tests.processes import manage
 
 pytestmark = pytest.mark.django_db
 
@@ -67,6 +68,16 @@ def test_a_broker_that_is_away_is_told_and_nothing_fails(monkeypatch, letter):
     assert found["redeliver_up", "database"] == 1
     assert found["redeliver_dead_letters", "open"] == 1
     assert not [name for name, *_ in found if name in {"redeliver_queue_depth", "redeliver_workers"}]
+
+
+def test_a_database_that_is_away_is_told_and_the_rest_is_there():
+    command = "from monitoring import metrics; print(metrics.text().decode())"
+    done = manage("shell", "--no-imports", "-c", command, DATABASE_URL="postgres://nobody:x@127.0.0.1:1/nowhere")
+    assert done.returncode == 0, done.stderr
+    found = scraped(done.stdout)
+    assert (found["redeliver_up", "database"], found["redeliver_up", "broker"]) == (0, 1)
+    assert ("redeliver_workers",) in found
+    assert not [name for name, *_ in found if name == "redeliver_dead_letters"]
 
 
 def test_what_waits_in_the_spool_is_counted_and_a_broken_spool_is_told(settings, tmp_path):

@@ -72,6 +72,14 @@ def test_counting_twice_changes_nothing_and_slices_reach_the_end():
     assert sum(succeeded for _at, succeeded in before) == 2
 
 
+def test_a_machine_whose_clock_is_ahead_closes_no_minute_that_is_not_over():
+    result(timedelta(minutes=10))
+    with time_machine.travel(NOW + timedelta(hours=3), tick=False):
+        assert minutes.close()
+    assert Minute.objects.latest("at").at <= timezone.now()
+    assert total()[:2] == (1, 0)
+
+
 def test_a_sample_of_an_open_minute_is_not_taken_for_a_count():
     result(timedelta(minutes=3))
     minutes.sample(open=7, waiting=3, workers=None)

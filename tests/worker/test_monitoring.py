@@ -184,6 +184,7 @@ def test_the_clean_up_runs(outside):
     assert outside.send("monitoring.clean_up").get(timeout=30) == {
         "dead_letters": 0,
         "open_dead_letters": 0,
+        "errors": 0,
         "runs": 0,
         "chords": 0,
         "results": 0,

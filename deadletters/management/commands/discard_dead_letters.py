@@ -6,7 +6,7 @@ from django.core.management.base import CommandError
 
 from deadletters.audit import of_command
 from deadletters.management.selecting import ActingCommand
-from deadletters.replay.discard import NotDiscardable, discard_many
+from deadletters.replay.discard import DISCARDABLE, NotDiscardable, discard_many
 
 
 class Command(ActingCommand):
@@ -26,7 +26,10 @@ class Command(ActingCommand):
         letters = selection.letters()
         found = letters.count()
         if options["dry_run"]:
-            count, words = found, "Would discard {} letters. Nothing was changed."
+            count, words = (
+                letters.filter(state__in=DISCARDABLE).count(),
+                "Would discard {} letters. Nothing was changed.",
+            )
         else:
             try:
                 about = {

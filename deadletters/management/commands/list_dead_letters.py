@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils.timezone import localtime
 
-from deadletters.management.selecting import SelectingCommand, summary, table
+from deadletters.management.selecting import SelectingCommand, at_least_one, summary, table
 from deadletters.models import State
 from deadletters.secrets.redact import redactor
 
@@ -23,11 +23,11 @@ class Command(SelectingCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--limit", type=int, default=50, help="at most so many (default: 50)")
+        parser.add_argument("--limit", type=at_least_one, default=50, help="at most so many (default: 50)")
 
     def handle(self, *_: Any, **options: Any) -> None:
         letters = self.selection(options).letters()
-        page = list(letters[: max(options["limit"], 0)])
+        page = list(letters[: options["limit"]])
         if options["json"]:
             self.say_json([summary(letter) for letter in page])
             return

@@ -21,6 +21,8 @@ EXAMPLES = """examples:
 
 Exit status: 0 done, 2 PostgreSQL or the broker is away."""
 
+LONGEST = 10 * 365 * 86_400.0
+
 
 class Command(BaseCommand):
     help = (
@@ -37,9 +39,9 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         after = settings.WORKER_LOST_AFTER if options["after"] is None else options["after"]
-        if after < settings.WORKER_LOST_AFTER:
+        if not settings.WORKER_LOST_AFTER <= after <= LONGEST:
             raise CommandError(
-                f"A worker that has been silent for less than {settings.WORKER_LOST_AFTER:g} s may be alive.",
+                f"--after is a number of seconds from {settings.WORKER_LOST_AFTER:g} on: a worker that was silent for less may be alive.",
                 returncode=2,
             )
         try:

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.timezone import localtime
 
 from deadletters import audit
-from deadletters.management.selecting import named_user, print_json, table
+from deadletters.management.selecting import at_least_one, named_user, print_json, table
 from deadletters.models import Redrive
 from deadletters.redrive import redrive, tend
 from deadletters.redrive.tally import tally
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--as", dest="user", default="", metavar="USER", help="who acts: needs the permission, is recorded"
         )
-        parser.add_argument("--limit", type=int, default=20, help="list at most so many (default: 20)")
+        parser.add_argument("--limit", type=at_least_one, default=20, help="list at most so many (default: 20)")
         parser.add_argument("--json", action="store_true", help="print JSON for other programs")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -46,7 +46,7 @@ class Command(BaseCommand):
             if (number := options[name]) is not None:
                 self._act(verb, number, options)
                 return
-        self._list(list(Redrive.objects.all()[: max(options["limit"], 0)]), options)
+        self._list(list(Redrive.objects.all()[: options["limit"]]), options)
 
     def _act(self, verb: Any, number: int, options: dict[str, Any]) -> None:
         by = named_user(options["user"], PERMISSION)

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 
 from deadletters import audit
-from deadletters.management.selecting import CHUNK, ActingCommand
+from deadletters.management.selecting import CHUNK, ActingCommand, printable
 from deadletters.models import Redrive
 from deadletters.redrive import redrive
 from deadletters.redrive.drive import driver_of
@@ -87,9 +87,9 @@ class Command(ActingCommand):
     def _say_verdict(self, check: Preflight) -> None:
         letter = check.letter
         frees = f" (sets {len(check.frees.task_ids)} free)" if check.frees.task_ids else ""
-        self.stdout.write(f"{letter.pk:>8}  {check.verdict.label:<12}  {letter.task_name}{frees}")
+        self.stdout.write(printable(f"{letter.pk:>8}  {check.verdict.label:<12}  {letter.task_name}{frees}"))
         for reason in check.reasons:
-            self.stdout.write(f"{'':>8}  {'':<12}  {reason}")
+            self.stdout.write(printable(f"{'':>8}  {'':<12}  {reason}"))
 
     # --- Send --------------------------------------------------------------------------------------------------------
 
@@ -107,7 +107,7 @@ class Command(ActingCommand):
         else:
             self.stdout.write(f"Sent {sent}, refused {len(refused)}.")
             for one in refused:
-                self.stderr.write(f"  {one['task_id']}: {one['why']}")
+                self.stderr.write(printable(f"  {one['task_id']}: {one['why']}"))
         if refused:
             raise SystemExit(1)
 

@@ -2,6 +2,7 @@
 
 import json
 from argparse import RawDescriptionHelpFormatter
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -10,12 +11,16 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.timezone import localtime
 
 from deadletters.audit import of_command
-from deadletters.management.selecting import summary
+from deadletters.management.selecting import printable, summary
 from deadletters.models import DeadLetter
 from deadletters.replay.workflow import sets_free
 from deadletters.secrets.payload import Payload, masked, read
 from deadletters.secrets.redact import redactor
 from deadletters.selection import Selection
+
+_SHOWN = (
+    "id", "task_id", "cause", "message", "queue", "worker", "retries", "deaths", "replays", "died_at", "args", "kwargs",
+)  # fmt: skip
 
 
 class Command(BaseCommand):
@@ -49,38 +54,9 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(facts, indent=2, default=str, ensure_ascii=False))
             return
-        self.stdout.write(
-            f"{letter.exception_type or letter.get_cause_display()} in {letter.task_name or 'a message'}: {letter.get_state_display()}"
-        )
-        for name in (
-            "id",
-            "task_id",
-            "cause",
-            "message",
-            "queue",
-            "worker",
-            "retries",
-            "deaths",
-            "replays",
-            "died_at",
-            "args",
-            "kwargs",
-            *(["envelope"] if options["payload"] else []),
-            "sets_free",
-        ):
-            self.stdout.write(f"  {name:10} {_plain(facts[name])}")
-        self.stdout.write("\nTrail")
-        for event in letter.events.select_related("actor"):
-            who = f" by {event.actor}" if event.actor else ""
-            self.stdout.write(
-                f"  {localtime(event.at):%Y-%m-%d %H:%M:%S}  {event.get_kind_display()}{who}{': ' + redactor().text(event.text) if event.text else ''}"
-            )
-        if payload.problem:
-            self.stdout.write(f"\n{payload.problem}")
-        if facts["traceback"]:
-            self.stdout.write(f"\n{facts['traceback']}")
-        elif not letter.traceback_kept:
-            self.stdout.write("\nThe traceback was not kept: there were many letters of this error already.")
+        shown = [*_SHOWN, *(["envelope"] if options["payload"] else []), "sets_free"]
+        facts_shown = {name: facts[name] for name in shown}
+        self.stdout.write(printable("\n".join(_lines(letter, payload, facts_shown, str(facts["traceback"])))))
 
     def _read(self, letter: DeadLetter, name: str) -> Payload:
         user = get_user_model().objects.filter(username=name).first()
@@ -93,6 +69,23 @@ class Command(BaseCommand):
             return read(letter, by=user, origin=of_command("show_dead_letter"))
         except PermissionDenied as refusal:
             raise CommandError(str(refusal), returncode=2) from None
+
+
+def _lines(letter: DeadLetter, payload: Payload, facts: dict[str, object], traceback: str) -> Iterator[str]:
+    yield f"{letter.exception_type or letter.get_cause_display()} in {letter.task_name or 'a message'}: {letter.get_state_display()}"
+    for name, value in facts.items():
+        yield f"  {name:10} {_plain(value)}"
+    yield "\nTrail"
+    for event in letter.events.select_related("actor"):
+        who = f" by {event.actor}" if event.actor else ""
+        text = f": {redactor().text(event.text)}" if event.text else ""
+        yield f"  {localtime(event.at):%Y-%m-%d %H:%M:%S}  {event.get_kind_display()}{who}{text}"
+    if payload.problem:
+        yield f"\n{payload.problem}"
+    if traceback:
+        yield f"\n{traceback}"
+    elif not letter.traceback_kept:
+        yield "\nThe traceback was not kept: there were many letters of this error already."
 
 
 def _facts(letter: DeadLetter, payload: Payload) -> dict[str, object]:

@@ -5,8 +5,10 @@ from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import Error, close_old_connections, connection
 from django.utils.translation import gettext as _
 
+from deadletters.management.selecting import printable
 from monitoring import dashboard, tiles
 
 EXAMPLES = """examples:
@@ -15,7 +17,8 @@ EXAMPLES = """examples:
   manage.py status --watch 60    every minute
   manage.py status --json        for scripts; with --watch one line a look
 
-Exit status: 0 all is well, 1 something is wrong (the last lines say what), 2 PostgreSQL is away. With --watch that of the last look."""
+Exit status: 0 all is well, 1 something is wrong (the last lines say what), 2 PostgreSQL is away. With --watch that of the last look,
+and PostgreSQL may go and come back meanwhile."""
 
 # Clears a terminal and goes to its first line.
 CLEAR = "\x1b[2J\x1b[H"
@@ -39,15 +42,25 @@ class Command(BaseCommand):
         if every:
             for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job begins with the first one ignored
                 signal.signal(number, signal.default_int_handler)
-        wrong = self._look(as_json=as_json, watching=bool(every))
+        code = int(self._look(as_json=as_json, watching=bool(every)))
         try:
             while every:
                 time.sleep(every)
-                wrong = self._look(as_json=as_json, watching=True)
+                code = self._look_again(as_json=as_json)
         except KeyboardInterrupt:
             pass
-        if wrong:
-            raise SystemExit(1)
+        if code:
+            raise SystemExit(code)
+
+    def _look_again(self, *, as_json: bool) -> int:
+        """The exit status of one look more."""
+        close_old_connections()  # what PostgreSQL ended when it was restarted
+        try:
+            return int(self._look(as_json=as_json, watching=True))
+        except Error:
+            self.stderr.write("PostgreSQL does not answer.")
+            connection.close()
+            return 2
 
     def _look(self, *, as_json: bool, watching: bool) -> bool:
         """Print once; returns whether something is wrong."""
@@ -61,7 +74,7 @@ class Command(BaseCommand):
             lines += [
                 f"{tiles.age(figures.at - since):>8}  {_('late')}  {schedule.name}" for schedule, since in figures.late
             ]
-            text = "\n".join([*lines, *(f"! {trouble}" for trouble in troubles)])
+            text = printable("\n".join([*lines, *(f"! {trouble}" for trouble in troubles)]))
             if watching and self.stdout.isatty():
                 text = CLEAR + text
         self.stdout.write(text)
