@@ -4,7 +4,6 @@ from __future__ import annotations  # the stubs' ModelAdmin takes a type, Django
 
 import contextlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +13,6 @@ from urllib.parse import urlencode
 from django.contrib.admin import ModelAdmin, ShowFacets, SimpleListFilter
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import BadRequest
 from django.core.paginator import Paginator
 from django.db import OperationalError, connection, models, transaction
 from django.db.models import Q, QuerySet
@@ -31,7 +29,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from psycopg.errors import QueryCanceled
 
-from deadletters.console.narrow import NarrowAdmin
+from deadletters.console.narrow import NarrowAdmin, refuse_odd_rows
 from deadletters.distinct import distinct_values
 
 # Counting further costs more than anybody reads off the number.
@@ -272,8 +270,7 @@ class BigTableAdmin(NarrowAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method == "POST":
-            if not all(re.fullmatch(r"\d{1,18}", pk, re.ASCII) for pk in request.POST.getlist(ACTION_CHECKBOX_NAME)):
-                raise BadRequest("a row that no page of ours has")
+            refuse_odd_rows(request)
             return super().changelist_view(request, extra_context)
         try:
             with patience():
