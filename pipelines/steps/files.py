@@ -33,10 +33,9 @@ def complaint(url: str) -> str:
         return f"must name a folder from the root on, like file:///srv/images, not {url!r}"
     if scheme == "s3" and not rest.strip("/"):
         return f"must name a bucket, like s3://bucket/images/, not {url!r}"
-    if "::" in rest:  # fsspec reads no further, and all files of a run would be one
-        return f"must not hold “::”: {url!r}"
-    if ".." in rest.split("/"):
-        return f"must not lead upwards with “..”: {url!r}"
+    # Behind “::” fsspec reads no further, and all files of a run would be one.
+    if "::" in rest or ".." in rest.split("/"):
+        return f"must neither lead upwards with “..” nor hold “::”: {url!r}"
     try:
         fsspec.get_filesystem_class(scheme)
     except ImportError:
