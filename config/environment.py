@@ -275,7 +275,7 @@ def require_secret_key() -> None:
     Raises:
         SystemExit: it is not set.
     """
-    if not read().SECRET_KEY:
+    if not read().SECRET_KEY.strip():
         sys.exit(
             "SECRET_KEY is not set, so sessions could be forged. Set it to a long random text; `bin/up` makes one by itself."
         )

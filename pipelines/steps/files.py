@@ -27,16 +27,15 @@ SCHEMES = ("file", "s3")
 def complaint(url: str) -> str:
     """What is wrong with a storage address; "" when it can be used."""
     scheme, separator, rest = url.partition("://")
-    wrongs = (
-        (not separator or scheme not in SCHEMES, "must begin with file:// or s3://"),
-        (scheme == "file" and not rest.startswith("/"), "must name a folder from the root on, like file:///srv/images"),
-        (scheme == "s3" and not rest.strip("/"), "must name a bucket, like s3://bucket/images/"),
-        # fsspec reads no further, and all files of a run would be one
-        ("::" in rest, "must not hold “::”"),
-        (".." in rest.split("/"), "must not lead upwards with “..”"),
-    )
-    if wrong := next((words for is_so, words in wrongs if is_so), ""):
-        return f"{wrong}, not {url!r}"
+    if not separator or scheme not in SCHEMES:
+        return f"must begin with file:// or s3://, not {url!r}"
+    if scheme == "file" and not rest.startswith("/"):
+        return f"must name a folder from the root on, like file:///srv/images, not {url!r}"
+    if scheme == "s3" and not rest.strip("/"):
+        return f"must name a bucket, like s3://bucket/images/, not {url!r}"
+    # Behind “::” fsspec reads no further, and all files of a run would be one.
+    if "::" in rest or ".." in rest.split("/"):
+        return f"must neither lead upwards with “..” nor hold “::”: {url!r}"
     try:
         fsspec.get_filesystem_class(scheme)
     except ImportError:

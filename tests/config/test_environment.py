@@ -72,8 +72,9 @@ def test_a_broken_environment_file_stops_the_start_with_its_name(tmp_path, monke
     assert "Traceback" not in done.stderr
 
 
-def test_the_web_server_does_not_start_without_a_key(monkeypatch):
-    monkeypatch.delenv("SECRET_KEY")
+@pytest.mark.parametrize("key", ["", "  "])
+def test_the_web_server_does_not_start_without_a_key(monkeypatch, key):
+    monkeypatch.setenv("SECRET_KEY", key)
     done = subprocess.run(
         [sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", "config.wsgi"],
         cwd=ROOT,
