@@ -249,6 +249,13 @@ def test_stock_models_and_their_saves_reach_the_beat_too():
     assert Occurrence.objects.filter(name="Stock").exists()
 
 
+def test_a_run_whose_task_was_replaced_is_alive_until_the_replacement_ends(worker):
+    every("Replaced", task="tests.replace_by_sleep", args=[3.5], policy={"overlap": "skip"})
+    states, _found = rows("Replaced", 6)
+    assert [state for state, _folded in states][:3] == ["sent", "skipped", "skipped"]
+    assert "sent" in [state for state, _folded in states[1:]]
+
+
 def test_a_message_that_expired_is_no_run_that_is_alive(worker):
     """Of a task that stores no result: nothing else would say that it ended."""
     policy = {"overlap": "skip"}
