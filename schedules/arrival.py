@@ -92,7 +92,7 @@ def on_revoked(sender: Any, request: Any, **_kwargs: Any) -> None:
 def _note(task: Any, task_id: str, request: Any, outcome: str) -> None:
     """How it ended without an end of its own, unless a result says so: that may become another by a replay."""
     try:
-        facts = {"id": UUID(task_id), "outcome": outcome}
+        facts: dict[str, Any] = {"id": UUID(task_id), "outcome": outcome}
     except ValueError:
         return
     if _is_readable(task, request):

@@ -9,7 +9,6 @@ from django.core.exceptions import ValidationError
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
-
 # Further on, some zone's clocks or the search for a 29 February leave the years that Python has.
 YEARS = (1970, 9000)
 

@@ -193,7 +193,11 @@ def test_the_rules_are_those_of_the_form(spec, key, says, file, capsys):
         ("- {name: A, task: x, task: y}", "“task” is said twice"),
         ("- !!python/object/apply:os.system ['true']", "no YAML"),
         ("- &a {name: A, kwargs: *a}", "aliases"),
-        ("- name: A\n  args:\n  - &a [1]\n" + "".join(f"  - &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in pairwise("abcdefghijklm")), "aliases"),
+        (
+            "- name: A\n  args:\n  - &a [1]\n"
+            + "".join(f"  - &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in pairwise("abcdefghijklm")),
+            "aliases",
+        ),
         ("- {name: A, kwargs: {1: one, two: 2}}", "The key 1 is no text"),
         ("- {name: A, kwargs: {2026-01-01: one}}", "The key 2026-01-01 is no text"),
         (r'- {name: "A\0"}', "Entry 1"),

@@ -232,8 +232,12 @@ def test_a_time_without_a_broker_is_an_outage_as_any_other(beat, folder):
         redis.start()
         process.wait_for("schedule.sent schedule=Once")
         eventually(lambda: Occurrence.objects.filter(state="claimed").count() == 0, what="all of them are sent")
-        eventually(lambda: Occurrence.objects.filter(name="Clock", folded__gt=0).exists(), what="the newest stands for all")
-        eventually(lambda: Occurrence.objects.filter(name="In time only", state="missed").exists(), what="others are late")
+        eventually(
+            lambda: Occurrence.objects.filter(name="Clock", folded__gt=0).exists(), what="the newest stands for all"
+        )
+        eventually(
+            lambda: Occurrence.objects.filter(name="In time only", state="missed").exists(), what="others are late"
+        )
         process.stop()
         clock = list(Occurrence.objects.filter(name="Clock").order_by("due_at"))
         assert {one.state for one in clock} <= {"sent", "claimed"}

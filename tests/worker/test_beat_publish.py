@@ -62,7 +62,9 @@ def test_what_rabbitmq_refuses_by_closing_the_channel_stops_no_other(on_rabbitmq
         try:
             lost, (odd,) = parcels(2, exchange="nowhere", routing_key="x"), parcels(1, queue="otherwise")
             others = parcels(9, queue="wide")
-            told = publisher.send([*others[:3], lost[0], *others[3:6], odd, *others[6:], lost[1]], before_each=lambda: None)
+            told = publisher.send(
+                [*others[:3], lost[0], *others[3:6], odd, *others[6:], lost[1]], before_each=lambda: None
+            )
             assert told.refused.keys() == {odd.id, *(parcel.id for parcel in lost)}
             assert "no exchange 'nowhere'" in told.refused[lost[0].id]
             assert "x-max-priority" in told.refused[odd.id]
