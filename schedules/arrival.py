@@ -24,6 +24,9 @@ ENDED = "UPDATE schedules_occurrence SET outcome = %(outcome)s WHERE id = %(id)s
 # By id alone: what is no occurrence has an id that is none here.
 CUT_OFF = "UPDATE schedules_occurrence SET outcome = %(outcome)s WHERE id = %(id)s AND outcome = ''"
 
+# What Celery says in the Ignore of `Task.replace`.
+REPLACED = "Replaced by new task"
+
 
 def connect() -> None:
     """Listen to Celery's worker."""
@@ -58,10 +61,12 @@ def is_first(task_id: str, copy: str) -> bool:
         return cursor.fetchone() is None
 
 
-def on_ended(task: Any, task_id: str, state: str | None, **_kwargs: Any) -> None:
+def on_ended(task: Any, task_id: str, state: str | None, retval: Any = None, **_kwargs: Any) -> None:
     """In the process that ran it: what stores no result that beat can read is noted on its occurrence."""
+    # Another task took its place under the same id; that one's result is to come.
+    replaced = state == states.IGNORED and str(retval) == REPLACED
     if (
-        (_is_readable(task, task.request) and state not in {states.REJECTED, states.IGNORED})
+        (_is_readable(task, task.request) and (replaced or state not in {states.REJECTED, states.IGNORED}))
         or state == states.RETRY
         or not task.request.get(COPY_HEADER)
     ):

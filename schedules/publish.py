@@ -62,9 +62,8 @@ class Publisher:
         self._producer: Any = None
         self._confirms: Confirms | None = None
         self._declared: set[tuple[Any, ...]] = set()  # where messages went on this connection
-        self._refusing: dict[
-            tuple[Any, ...], tuple[str, float]
-        ] = {}  # where they cannot go: why, and until when that is believed
+        # Where they cannot go: why, and until when that is believed.
+        self._refusing: dict[tuple[Any, ...], tuple[str, float]] = {}
 
     def send(self, parcels: Sequence[Parcel], *, before_each: Callable[[], None]) -> Sent:
         """Send them in one flush where the transport can. `before_each` may raise to stop it.

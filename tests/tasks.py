@@ -207,6 +207,11 @@ def total(first, second, *, times=1):
     return (first + second) * times
 
 
+@shared_task(name="tests.replace_by_sleep", bind=True)
+def replace_by_sleep(self, seconds):
+    raise self.replace(sleep.si(seconds))
+
+
 @shared_task(name="tests.sleep_silently", ignore_result=True)
 def sleep_silently(seconds):
     time.sleep(seconds)

@@ -269,6 +269,7 @@ def test_thousands_that_one_statement_edits_are_known_to_the_beat_in_moments():
     eventually(lambda: known() == 3002, patience=10, what="3,000 new ones are known")
     Schedule.objects.filter(interval=hourly).update(enabled=False)
     eventually(lambda: known() == 1, patience=10, what="that they are off is known")
+    rows("Clock", 3)
     due = list(Occurrence.objects.filter(name="Clock").order_by("due_at").values_list("due_at", flat=True))
     assert {round((b - a).total_seconds()) for a, b in pairwise(due)} == {1}
     assert clock.pk
@@ -290,6 +291,13 @@ def test_stock_models_and_their_saves_reach_the_beat_too():
     assert Occurrence.objects.filter(name="Stock").count() == count
     task.delete()
     assert Occurrence.objects.filter(name="Stock").exists()
+
+
+def test_a_run_whose_task_was_replaced_is_alive_until_the_replacement_ends(worker):
+    every("Replaced", task="tests.replace_by_sleep", args=[3.5], policy={"overlap": "skip"})
+    states, _found = rows("Replaced", 6)
+    assert [state for state, _folded in states][:3] == ["sent", "skipped", "skipped"]
+    assert "sent" in [state for state, _folded in states[1:]]
 
 
 def test_a_message_that_expired_is_no_run_that_is_alive(worker):
