@@ -22,6 +22,7 @@ class Rules:
     paused_to: float | None = None  # when its last pause ended: what is due up to then is not caught up
     pause_reason: str = ""
     pause_why: Sequence[Reason] = ()  # of a pause that beat made
+    ends: float | None = None  # from then on its messages expire at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,8 @@ def decide(  # noqa: PLR0917  (what is due, and what is known)
     ready: Sequence[float] | None = None,
 ) -> list[Verdict]:
     """What becomes of due times (the newest of `count`, oldest first), in order. `ready`: when each was to leave, if jitter put it off."""
+    if due and rules.ends is not None and now >= rules.ends:
+        return [_given_up(due, count - len(due), reason("ended"))]
     late = dict(zip(due, (now - at for at in ready or due), strict=True))
     verdicts, runs, folded = _sort_out(due, count, late, rules)
     alive, waiting = situation.alive, situation.waiting

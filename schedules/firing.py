@@ -165,8 +165,8 @@ class Firing:
 
 def _rules(row: Any) -> Rules:
     if row.overlap is None:
-        return Rules()
+        return Rules(ends=row.ends)
     return Rules(
         overlap=row.overlap, missed=row.missed, catch_up_limit=row.catch_up_limit, grace=row.grace, pause_reason=row.pause_reason,
-        pause_why=row.pause_why or (), paused_to=row.paused_until or row.resumed_at,
+        pause_why=row.pause_why or (), paused_to=row.paused_until or row.resumed_at, ends=row.ends,
     )  # fmt: skip

@@ -62,6 +62,14 @@ ALIVE = """
 """
 WAITING = "SELECT DISTINCT schedule_id FROM schedules_occurrence WHERE state = 'waiting' AND schedule_id = ANY(%s)"
 ALL_WAITING = "SELECT DISTINCT schedule_id FROM schedules_occurrence WHERE state = 'waiting' LIMIT 1000"
+# Not for a one-off: beat itself turns it off when it claims its run.
+UNWANTED = """
+    UPDATE schedules_occurrence waiting SET state = 'skipped', reason = %s, why = %s
+     WHERE state = 'waiting' AND NOT EXISTS (
+           SELECT FROM django_celery_beat_periodictask task LEFT JOIN schedules_policy policy ON policy.schedule_id = task.id
+            WHERE task.id = waiting.schedule_id AND (task.enabled OR task.one_off)
+              AND (policy.paused_at IS NULL OR policy.paused_until <= now()))
+"""
 RELEASE = """
     UPDATE schedules_occurrence SET state = 'claimed', reason = %s, why = %s, claimed_at = clock_timestamp()
      WHERE state = 'waiting' AND schedule_id = ANY(%s)
@@ -167,6 +175,7 @@ def situations(connection: Connection, rows: Iterable[Any]) -> dict[int, Situati
 
 def release(connection: Connection) -> int:
     """Let those go that waited for a run that has ended; they are claimed then. Returns how many."""
+    connection.execute(UNWANTED, columns([[reason("unwanted")]])[0])
     waiting = [pk for (pk,) in connection.execute(ALL_WAITING).fetchall()]
     if not waiting:
         return 0

@@ -37,6 +37,8 @@ WORDS: Mapping[str, Any] = {
     "in_pause_of_beat": gettext_lazy("It was paused."),
     "too_late": gettext_lazy("Missed by more than its grace time of %(duration)s."),
     "missed": gettext_lazy("Missed: nothing could be sent when it was due."),
+    "ended": gettext_lazy("The schedule ended before this could be sent."),
+    "unwanted": gettext_lazy("It waited for the run before; meanwhile the schedule was turned off, paused or deleted."),
     "too_many": gettext_lazy("Missed; more than the limit of %(number)d to catch up."),
     "run_now": gettext_lazy("Run now"),
     "deleted": gettext_lazy("The schedule was deleted before it was sent."),

@@ -23,6 +23,14 @@ def test_a_failover_of_seconds_loses_nothing_whatever_the_policy():
         assert told(due, Rules(missed=missed)) == [(at, "claimed", 0) for at in due]
 
 
+def test_what_an_ended_schedule_missed_is_not_sent_for_its_messages_expire_at_once():
+    due = [NOW - 30, NOW - 20, NOW - 2]
+    (verdict,) = decide(due, 5, NOW, Rules(missed="all", ends=NOW - 1), Situation())
+    assert (verdict.due_at, verdict.state.value, verdict.folded) == (NOW - 2, "missed", 4)
+    assert plain(verdict.why) == "The schedule ended before this could be sent."
+    assert told([NOW], Rules(ends=NOW + 1)) == [(NOW, "claimed", 0)]
+
+
 def test_what_jitter_put_off_is_neither_late_nor_missed():
     due, ready = [400.0, 500.0, 600.0], [900.0, NOW - 1, NOW - 1]
     for rules in (Rules(missed="skip"), Rules(grace=60)):

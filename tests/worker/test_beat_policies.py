@@ -121,6 +121,20 @@ def test_overlap_queue_lets_one_wait_until_the_run_before_ends(worker):
     assert skipped.reason == "One waits already."
 
 
+def test_a_run_that_waits_is_not_sent_after_its_schedule_was_turned_off(worker, admin_user):
+    off, paused = (
+        every(name, task="tests.sleep", args=[4], policy={"overlap": "queue"}) for name in ("Off", "Stopped")
+    )
+    waiting = Occurrence.objects.filter(state="waiting")
+    eventually(lambda: waiting.values("name").distinct().count() == 2, what="one of each waits")
+    Schedule.objects.filter(pk=off.pk).update(enabled=False)
+    pause(paused, reason="the bank is closed", by=admin_user)
+    eventually(lambda: not waiting.exists())
+    for name in ("Off", "Stopped"):
+        last = Occurrence.objects.filter(name=name, by="").order_by("due_at").filter(why=[["unwanted", {}]]).last()
+        assert (last.state, last.sent_at) == ("skipped", None)
+
+
 def test_a_pause_sends_nothing_and_what_fell_into_it_is_not_caught_up(admin_user):
     schedule = every("Paused", queue="nobody-listens")
     rows("Paused", 1)
