@@ -65,8 +65,9 @@ def _waiting(connection: Any, name: str) -> int:
     channel = connection.channel()
     try:
         return int(channel.queue_declare(name, passive=True).message_count)
-    except ChannelError:
-        return 0  # nobody has sent to it or consumed from it yet (Redis keeps no empty lists)
+    except (ChannelError, *connection.channel_errors):
+        # Nobody has sent to it or consumed from it yet (Redis keeps no empty lists), or Redis has something else under its name.
+        return 0
     finally:
         channel.close()
 

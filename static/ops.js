@@ -58,7 +58,8 @@ document.addEventListener("click", (event) => {
     button.disabled = true;
     submitter.remove();
   });
-  dialog.addEventListener("close", () => { dialog.remove(); button.focus(); });
+  // The browser gives the focus back at once, this is told later: somebody quick may be elsewhere by then.
+  dialog.addEventListener("close", () => { dialog.remove(); if (document.activeElement === document.body) button.focus(); });
   dialog.showModal();
   cancel.focus();
 });
@@ -227,7 +228,7 @@ document.addEventListener("click", async (event) => {
   dialog.innerHTML = html;
   const close = find("[data-close]", dialog);
   close?.addEventListener("click", (pressed) => { pressed.preventDefault(); dialog.close(); });
-  dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
+  dialog.addEventListener("close", () => { dialog.remove(); if (document.activeElement === document.body) link.focus(); });
   dialog.showModal();
   close?.focus();
 });

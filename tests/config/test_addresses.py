@@ -62,7 +62,7 @@ LONG, NUL = "9" * 5_000, "a\0bc"
         ("/deadletters/deadletter/", {"action": "discard_letters", "_selected_action": "{pk}", "upto": LONG}),
         ("/workers/pause/", {"queue": NUL, "reason": NUL}),
         ("/workers/resume/", {"queue": NUL}),
-        ("/workers/revoke/", {"task": NUL, "next": NUL}),
+        ("/workers/revoke/", {"task": "\0", "next": NUL}),  # a worker would note the end of what it does not know
         ("/workers/shut-down/", {"worker": NUL}),
     ],
 )

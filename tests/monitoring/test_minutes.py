@@ -19,7 +19,8 @@ NOW = timezone.now().replace(second=30, microsecond=0)
 
 
 @pytest.fixture(autouse=True)
-def now():
+def now(db):
+    Minute.objects.all().delete()  # a browser of another test may have asked for a page when its test was over
     with time_machine.travel(NOW, tick=False):
         yield
 
