@@ -68,10 +68,10 @@ def told(settings):
         [("a", "a@b")],
         300,
     )
-    _route({"monitoring.*": {"queue": "nobody"}})
+    _route({"monitoring.*": {"queue": "alerts-nobody"}})
     yield _published
     _route(None)
-    with current_app.connection_for_write() as broker, broker.SimpleQueue("nobody") as queue:
+    with current_app.connection_for_write() as broker, broker.SimpleQueue("alerts-nobody") as queue:
         queue.clear()
 
 
@@ -83,7 +83,7 @@ def _route(routes):
 
 def _published():
     found = []
-    with current_app.connection_for_write() as broker, broker.SimpleQueue("nobody") as queue:
+    with current_app.connection_for_write() as broker, broker.SimpleQueue("alerts-nobody") as queue:
         while True:
             try:
                 message = queue.get_nowait()

@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 import time_machine
 from django.db import connection
+from django.db.models import F
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_results.models import TaskResult
@@ -77,7 +79,8 @@ def test_a_machine_whose_clock_is_ahead_closes_no_minute_that_is_not_over():
     result(timedelta(minutes=10))
     with time_machine.travel(NOW + timedelta(hours=3), tick=False):
         assert minutes.close()
-    assert Minute.objects.latest("at").at <= timezone.now()
+    # PostgreSQL's clock is the judge. Here it may be ahead, too, of the moment at which this file was read.
+    assert Minute.objects.annotate(now=Now()).filter(at__gt=F("now")).count() == 0
     assert total()[:2] == (1, 0)
 
 
