@@ -3,11 +3,9 @@
 from datetime import datetime, timedelta
 
 from django.db import models
-from django.db.models import OuterRef, Q, Subquery
-from django.db.models.functions import Cast, Coalesce, NullIf
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
-from django_celery_results.models import TaskResult
 
 from schedules.reasons import words
 
@@ -24,18 +22,6 @@ class State(models.TextChoices):
     SKIPPED = "skipped", _("Skipped")
     MISSED = "missed", _("Missed")
     REFUSED = "refused", _("Refused")
-
-
-class OccurrenceQuerySet(models.QuerySet["Occurrence"]):
-    """Occurrences with what became of their tasks."""
-
-    def with_outcomes(self) -> "OccurrenceQuerySet":
-        """Adds `outcome_now` (SUCCESS, FAILURE, REVOKED, STARTED, RETRY …; None as long as nobody knows) and `result_pk`."""
-        result = TaskResult.objects.filter(task_id=Cast(OuterRef("pk"), models.CharField()))
-        return self.annotate(
-            outcome_now=Coalesce(NullIf("outcome", models.Value("")), Subquery(result.values("status")[:1])),
-            result_pk=Subquery(result.values("pk")[:1]),
-        )
 
 
 class Occurrence(models.Model):
@@ -63,8 +49,6 @@ class Occurrence(models.Model):
     received_at = models.DateTimeField(null=True, blank=True)
     # Only for tasks that store no result.
     outcome = models.CharField(max_length=20, blank=True, default="")
-
-    objects = OccurrenceQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("occurrence")
